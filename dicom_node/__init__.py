@@ -1,0 +1,1 @@
+"""DICOM in, DICOM out: the storage node, the pixels of a radiograph, the report and the capture."""

@@ -1,0 +1,1 @@
+"""Networks, zones and severity scores: arrays in, results out; nothing here knows DICOM."""

@@ -1,0 +1,1 @@
+"""What refreshes the networks: data, training, evaluation; produces weights that models loads."""

@@ -1,0 +1,1 @@
+"""The service: settings, journal, spool, tasks and the story of one image."""
