@@ -100,6 +100,8 @@ class Settings(BaseSettings):
     sweep_interval_s: float = Field(default=5.0, gt=0)
     keep_delivered_s: float = Field(default=7 * 86400.0, ge=0)
 
+    web_port: int | None = Field(default=None, ge=0, le=65535)
+
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["text", "json"] = "text"
 

@@ -1,0 +1,76 @@
+"""What operators read in the journal: counts, the oldest waiting, one image's whole story."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import Engine, func, select
+
+from worker.database import transaction
+from worker.entry import Delivery, EntryStatus, JournalEntry
+from worker.schema import DeliveryRow, EntryRow, EventRow
+
+
+class History:
+    """Reading access to the journal's tables.
+
+    Parameters
+    ----------
+    engine : sqlalchemy.Engine
+        From ``worker.database.open_engine``.
+
+    Raises
+    ------
+    StorageError
+        By every method, when the database cannot be reached.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def entry(self, sop_instance_uid: str) -> JournalEntry | None:
+        """Return one instance, or None if it is unknown."""
+        with transaction(self._engine) as session:
+            row = session.get(EntryRow, sop_instance_uid)
+            return None if row is None else row.value()
+
+    def entries(self, limit: int = 1000) -> tuple[JournalEntry, ...]:
+        """Return the instances received last, latest first."""
+        with transaction(self._engine) as session:
+            rows = session.scalars(select(EntryRow).order_by(EntryRow.received_at.desc()).limit(limit))
+            return tuple(row.value() for row in rows)
+
+    def deliveries(self, sop_instance_uid: str) -> tuple[Delivery, ...]:
+        """Return all deliveries of one instance, by destination."""
+        with transaction(self._engine) as session:
+            rows = session.scalars(
+                select(DeliveryRow)
+                .where(DeliveryRow.sop_instance_uid == sop_instance_uid)
+                .order_by(DeliveryRow.destination)
+            )
+            return tuple(row.value() for row in rows)
+
+    def story(self, sop_instance_uid: str) -> tuple[tuple[datetime, str], ...]:
+        """Return when what happened to one instance, in order."""
+        with transaction(self._engine) as session:
+            rows = session.scalars(
+                select(EventRow).where(EventRow.sop_instance_uid == sop_instance_uid).order_by(EventRow.id)
+            )
+            return tuple((row.at, row.what) for row in rows)
+
+    def counts(self) -> dict[EntryStatus, int]:
+        """Return how many instances stand where; every status has a number."""
+        with transaction(self._engine) as session:
+            found = session.execute(select(EntryRow.status, func.count()).group_by(EntryRow.status)).all()
+            counted = {status: count for status, count in found}
+            return {status: counted.get(status, 0) for status in EntryStatus}
+
+    def oldest_waiting(self) -> datetime | None:
+        """Return since when the oldest instance without an outcome waits."""
+        with transaction(self._engine) as session:
+            return session.scalar(
+                select(EntryRow.received_at)
+                .where(EntryRow.status.in_([EntryStatus.RECEIVED, EntryStatus.SCORING]))
+                .order_by(EntryRow.received_at)
+                .limit(1)
+            )

@@ -1,0 +1,424 @@
+"""The journal: what happens to every instance; the truth that queues only ring about.
+
+Every method is one transaction. Values leave, rows do not. Operators read it through ``worker.history``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Engine, or_, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from dicom_node.instance import ReceivedInstance
+from worker.database import transaction
+from worker.entry import Delivery, DeliveryStatus, EntryStatus, JournalEntry, Overdue
+from worker.schema import DeliveryRow, EntryRow, EventRow
+
+
+class Journal:
+    """All access to the journal's tables.
+
+    Parameters
+    ----------
+    engine : sqlalchemy.Engine
+        From ``open_engine``; the schema must be current.
+
+    Raises
+    ------
+    StorageError
+        By every method, when the database cannot be reached or written.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def record_received(self, instance: ReceivedInstance) -> EntryStatus:
+        """Record an instance that the spool holds durably.
+
+        A known instance is not taken up again, unless it had failed; its story gets a line.
+
+        Parameters
+        ----------
+        instance : ReceivedInstance
+            The instance.
+
+        Returns
+        -------
+        EntryStatus
+            Where it stands now; RECEIVED and REPORTED want a bell.
+        """
+        now = datetime.now(UTC)
+        try:
+            with transaction(self._engine) as session:
+                session.add(
+                    EntryRow(
+                        sop_instance_uid=instance.sop_instance_uid,
+                        sop_class_uid=instance.sop_class_uid,
+                        series_instance_uid=instance.series_instance_uid,
+                        study_instance_uid=instance.study_instance_uid,
+                        calling_ae_title=instance.calling_ae_title,
+                        status=EntryStatus.RECEIVED,
+                        attempts=0,
+                        received_at=instance.received_at,
+                        updated_at=now,
+                        due_at=now,
+                        rung_at=now,
+                    )
+                )
+                session.flush()
+                _tell(session, instance.sop_instance_uid, now, f"received from {instance.calling_ae_title}")
+        except IntegrityError:
+            return self._record_resent(instance, now)
+        return EntryStatus.RECEIVED
+
+    def _record_resent(self, instance: ReceivedInstance, now: datetime) -> EntryStatus:
+        with transaction(self._engine) as session:
+            row = session.get_one(EntryRow, instance.sop_instance_uid, with_for_update=True)
+            told = f"sent again by {instance.calling_ae_title}"
+            if row.status == EntryStatus.FAILED:
+                _revive(session, row, now)
+                told += " after a failure; taken up again"
+            # The sender's copy lies in the spool once more.
+            row.purged_at = None
+            _tell(session, row.sop_instance_uid, now, told)
+            return EntryStatus(row.status)
+
+    def claim(self, sop_instance_uid: str) -> JournalEntry | None:
+        """Take a received instance for scoring; None if another task has it or nothing is to do."""
+        now = datetime.now(UTC)
+        with transaction(self._engine) as session:
+            taken = session.execute(
+                update(EntryRow)
+                .where(EntryRow.sop_instance_uid == sop_instance_uid, EntryRow.status == EntryStatus.RECEIVED)
+                .values(
+                    status=EntryStatus.SCORING, attempts=EntryRow.attempts + 1, updated_at=now, due_at=None
+                )
+            )
+            if _count(taken) == 0:
+                return None
+            row = session.get_one(EntryRow, sop_instance_uid)
+            _tell(session, sop_instance_uid, now, f"scoring, attempt {row.attempts}")
+            return row.value()
+
+    def mark_reported(
+        self, entry: JournalEntry, result: Mapping[str, Any], digest: str, deliveries: Mapping[str, str]
+    ) -> bool:
+        """Record that the report lies in the spool, and where it must go.
+
+        Parameters
+        ----------
+        entry : JournalEntry
+            The claim.
+        result : Mapping
+            What was found, ready for JSON, without patient data.
+        digest : str
+            Digest of the algorithm.
+        deliveries : Mapping
+            Variant of the report by destination.
+
+        Returns
+        -------
+        bool
+            False if the claim had been taken over; then nothing is changed.
+        """
+        now = datetime.now(UTC)
+        with transaction(self._engine) as session:
+            values = {"status": EntryStatus.REPORTED, "result": dict(result), "algorithm_digest": digest}
+            if not _close(session, entry, now, values):
+                return False
+            known = set(
+                session.scalars(
+                    select(DeliveryRow.destination).where(
+                        DeliveryRow.sop_instance_uid == entry.sop_instance_uid
+                    )
+                )
+            )
+            for destination, variant in deliveries.items():
+                if destination not in known:
+                    session.add(
+                        DeliveryRow(
+                            sop_instance_uid=entry.sop_instance_uid,
+                            destination=destination,
+                            variant=variant,
+                            status=DeliveryStatus.PENDING,
+                            attempts=0,
+                            created_at=now,
+                            updated_at=now,
+                            due_at=now,
+                            rung_at=now,
+                        )
+                    )
+            told = f"reported: {result['outcome']}"
+            _tell(session, entry.sop_instance_uid, now, told if deliveries else f"{told}; no destination set")
+            return True
+
+    def mark_rejected(self, entry: JournalEntry, reason: str, message: str) -> bool:
+        """Record that the instance is not eligible; False if the claim had been taken over."""
+        return self._end(entry, EntryStatus.REJECTED, reason, message)
+
+    def mark_failed(self, entry: JournalEntry, reason: str, message: str) -> bool:
+        """Record that no attempt is left; False if the claim had been taken over."""
+        return self._end(entry, EntryStatus.FAILED, reason, message)
+
+    def _end(self, entry: JournalEntry, status: EntryStatus, reason: str, message: str) -> bool:
+        now = datetime.now(UTC)
+        with transaction(self._engine) as session:
+            if not _close(session, entry, now, {"status": status, "reason": reason, "message": message}):
+                return False
+            _tell(session, entry.sop_instance_uid, now, f"{status.lower()}: {reason}: {message}")
+            return True
+
+    def release(self, entry: JournalEntry, message: str, due_at: datetime) -> bool:
+        """Give a claim back to be tried again at ``due_at``; False if it had been taken over."""
+        now = datetime.now(UTC)
+        with transaction(self._engine) as session:
+            values = {
+                "status": EntryStatus.RECEIVED,
+                "message": message,
+                "due_at": due_at,
+                "rung_at": None,
+            }
+            if not _close(session, entry, now, values):
+                return False
+            _tell(session, entry.sop_instance_uid, now, f"attempt {entry.attempts} failed: {message}")
+            return True
+
+    def claim_delivery(self, sop_instance_uid: str) -> Delivery | None:
+        """Take one delivery of this instance that is due; None if there is none."""
+        now = datetime.now(UTC)
+        with transaction(self._engine) as session:
+            row = session.scalars(
+                select(DeliveryRow)
+                .where(
+                    DeliveryRow.sop_instance_uid == sop_instance_uid,
+                    DeliveryRow.status == DeliveryStatus.PENDING,
+                    DeliveryRow.due_at <= now,
+                )
+                .order_by(DeliveryRow.due_at)
+                .limit(1)
+                .with_for_update(skip_locked=True)
+            ).first()
+            if row is None:
+                return None
+            row.status, row.due_at, row.updated_at = DeliveryStatus.SENDING, None, now
+            row.attempts += 1
+            session.flush()
+            return row.value()
+
+    def settle_delivery(
+        self, delivery: Delivery, status: DeliveryStatus, message: str, due_at: datetime | None = None
+    ) -> bool:
+        """Record how an attempt to deliver went, and close the entry when every destination is settled.
+
+        Parameters
+        ----------
+        delivery : Delivery
+            The claim.
+        status : DeliveryStatus
+            STORED, FAILED, or PENDING to try again at ``due_at``.
+        message : str
+            What the destination answered, in words.
+        due_at : datetime.datetime, optional
+            When to try again.
+
+        Returns
+        -------
+        bool
+            False if the claim had been taken over; then nothing is changed.
+        """
+        now = datetime.now(UTC)
+        with transaction(self._engine) as session:
+            # The entry's row is locked first by every path that may close it: no lost last delivery.
+            entry = session.get_one(EntryRow, delivery.sop_instance_uid, with_for_update=True)
+            settled = session.execute(
+                update(DeliveryRow)
+                .where(
+                    DeliveryRow.sop_instance_uid == delivery.sop_instance_uid,
+                    DeliveryRow.destination == delivery.destination,
+                    DeliveryRow.status == DeliveryStatus.SENDING,
+                    DeliveryRow.attempts == delivery.attempts,
+                    DeliveryRow.updated_at == delivery.updated_at,
+                )
+                .values(status=status, message=message, due_at=due_at, rung_at=None, updated_at=now)
+            )
+            if _count(settled) == 0:
+                return False
+            _tell(session, entry.sop_instance_uid, now, f"{delivery.destination}: {message}")
+            _close_when_settled(session, entry, now)
+            return True
+
+    def restore_stale(self, claimed_before: datetime, maximum_attempts: int) -> None:
+        """Take back claims whose task died: ready again, or FAILED when its attempts are used up.
+
+        Parameters
+        ----------
+        claimed_before : datetime.datetime
+            Claims older than this are taken for dead.
+        maximum_attempts : int
+            Attempts an instance has; ends the circle of one that kills its worker.
+        """
+        now = datetime.now(UTC)
+        with transaction(self._engine) as session:
+            for row in session.scalars(
+                select(EntryRow)
+                .where(EntryRow.status == EntryStatus.SCORING, EntryRow.updated_at < claimed_before)
+                .with_for_update(skip_locked=True)
+            ):
+                row.updated_at = now
+                if row.attempts >= maximum_attempts:
+                    row.status, row.reason = EntryStatus.FAILED, "worker-lost"
+                    row.message = (
+                        f"the worker died or hung in each of {row.attempts} attempts on this image: "
+                        "look at the worker's log and memory, then `cxr-worker requeue`"
+                    )
+                    _tell(session, row.sop_instance_uid, now, f"failed: {row.message}")
+                else:
+                    row.status, row.due_at, row.rung_at = EntryStatus.RECEIVED, now, None
+                    _tell(session, row.sop_instance_uid, now, "its worker was lost; ready again")
+            session.execute(
+                update(DeliveryRow)
+                .where(DeliveryRow.status == DeliveryStatus.SENDING, DeliveryRow.updated_at < claimed_before)
+                .values(status=DeliveryStatus.PENDING, due_at=now, rung_at=None, updated_at=now)
+            )
+
+    def take_overdue(self, rung_before: datetime, limit: int = 1000) -> Overdue:
+        """Return the instances that wait although they could go on, and note that their bell rings now.
+
+        Parameters
+        ----------
+        rung_before : datetime.datetime
+            A bell rung since then is still trusted.
+        limit : int
+            Most instances of either kind, those waiting longest first.
+        """
+        now = datetime.now(UTC)
+        with transaction(self._engine) as session:
+            entries = session.scalars(
+                select(EntryRow)
+                .where(
+                    EntryRow.status == EntryStatus.RECEIVED,
+                    EntryRow.due_at <= now,
+                    or_(EntryRow.rung_at.is_(None), EntryRow.rung_at <= rung_before),
+                )
+                .order_by(EntryRow.due_at)
+                .limit(limit)
+                .with_for_update(skip_locked=True)
+            ).all()
+            deliveries = session.scalars(
+                select(DeliveryRow)
+                .where(
+                    DeliveryRow.status == DeliveryStatus.PENDING,
+                    DeliveryRow.due_at <= now,
+                    or_(DeliveryRow.rung_at.is_(None), DeliveryRow.rung_at <= rung_before),
+                )
+                .order_by(DeliveryRow.due_at)
+                .limit(limit)
+                .with_for_update(skip_locked=True)
+            ).all()
+            for row in (*entries, *deliveries):
+                row.rung_at = now
+            return Overdue(
+                to_score=tuple(row.sop_instance_uid for row in entries),
+                to_deliver=tuple(dict.fromkeys(row.sop_instance_uid for row in deliveries)),
+            )
+
+    def requeue(self, uids: Sequence[str] | None) -> tuple[str, ...]:
+        """Start failed instances again where they failed; return which.
+
+        Parameters
+        ----------
+        uids : Sequence of str, optional
+            The instances; those that are REJECTED are scored again too. None: all that FAILED.
+        """
+        now = datetime.now(UTC)
+        wanted = EntryRow.status == EntryStatus.FAILED
+        if uids is not None:
+            wanted = or_(wanted, EntryRow.status == EntryStatus.REJECTED) & EntryRow.sop_instance_uid.in_(
+                uids
+            )
+        with transaction(self._engine) as session:
+            rows = session.scalars(select(EntryRow).where(wanted).with_for_update()).all()
+            for row in rows:
+                _revive(session, row, now)
+                _tell(session, row.sop_instance_uid, now, "requeued by the operator")
+            return tuple(row.sop_instance_uid for row in rows)
+
+    def finished_before(self, moment: datetime, limit: int = 1000) -> tuple[str, ...]:
+        """Return instances still in the spool that were rejected, or stored everywhere, before ``moment``."""
+        with transaction(self._engine) as session:
+            rows = session.scalars(
+                select(EntryRow.sop_instance_uid)
+                .where(
+                    EntryRow.status.in_(_FINISHED), EntryRow.updated_at < moment, EntryRow.purged_at.is_(None)
+                )
+                .limit(limit)
+            )
+            return tuple(rows)
+
+    def mark_purged(self, sop_instance_uid: str) -> None:
+        """Record that the spool holds nothing of this instance any more; its story stays."""
+        now = datetime.now(UTC)
+        with transaction(self._engine) as session:
+            session.get_one(EntryRow, sop_instance_uid).purged_at = now
+            _tell(session, sop_instance_uid, now, "files removed after the retention time")
+
+
+_FINISHED = (EntryStatus.STORED, EntryStatus.COMMITTED, EntryStatus.REJECTED)
+
+
+def _tell(session: Session, uid: str, at: datetime, what: str) -> None:
+    session.add(EventRow(sop_instance_uid=uid, at=at, what=what))
+
+
+def _close(session: Session, entry: JournalEntry, now: datetime, values: Mapping[str, Any]) -> bool:
+    closed = session.execute(
+        update(EntryRow)
+        .where(
+            EntryRow.sop_instance_uid == entry.sop_instance_uid,
+            EntryRow.status == EntryStatus.SCORING,
+            EntryRow.attempts == entry.attempts,
+            EntryRow.updated_at == entry.updated_at,
+        )
+        .values({"reason": None, "message": None, "due_at": None, **values, "updated_at": now})
+    )
+    return _count(closed) == 1
+
+
+def _close_when_settled(session: Session, entry: EntryRow, now: datetime) -> None:
+    deliveries = session.scalars(
+        select(DeliveryRow)
+        .where(DeliveryRow.sop_instance_uid == entry.sop_instance_uid)
+        .execution_options(populate_existing=True)
+    ).all()
+    states = {row.status for row in deliveries}
+    if states & {DeliveryStatus.PENDING, DeliveryStatus.SENDING}:
+        return
+    entry.updated_at = now
+    entry.message = "; ".join(f"{row.destination}: {row.message}" for row in deliveries)
+    if DeliveryStatus.FAILED in states:
+        entry.status, entry.reason = EntryStatus.FAILED, "delivery-refused"
+    else:
+        entry.status = EntryStatus.STORED
+
+
+def _revive(session: Session, row: EntryRow, now: datetime) -> None:
+    row.reason, row.message, row.updated_at = None, None, now
+    if row.result is None:
+        row.status, row.attempts, row.due_at, row.rung_at = EntryStatus.RECEIVED, 0, now, None
+        return
+    row.status, row.due_at = EntryStatus.REPORTED, None
+    session.execute(
+        update(DeliveryRow)
+        .where(
+            DeliveryRow.sop_instance_uid == row.sop_instance_uid, DeliveryRow.status == DeliveryStatus.FAILED
+        )
+        .values(status=DeliveryStatus.PENDING, created_at=now, due_at=now, rung_at=None, updated_at=now)
+    )
+
+
+def _count(result: Any) -> int:
+    return int(result.rowcount)
