@@ -56,7 +56,7 @@ _SPARE_CONNECTIONS = 32  # room for callers that are about to be told that the l
 
 
 class StoreStatus(IntEnum):
-    """The answers to C-STORE (PS3.4 B.2.3; 0x0117 from PS3.7 C.4)."""
+    """The answers to C-STORE (PS3.4 B.2.3; 0x0117 from PS3.7 C.5.12)."""
 
     SUCCESS = 0x0000
     """The instance is durable here; the sender may forget it."""
@@ -328,7 +328,8 @@ def _answer(status: StoreStatus, comment: str = "") -> Dataset:
     answer = Dataset()
     answer.Status = int(status)
     if comment:
-        answer.ErrorComment = comment[:64]  # LO, PS3.5 6.2; PS3.7 C.2
+        # LO (PS3.5 6.2) in the default character repertoire (PS3.7 C.5)
+        answer.ErrorComment = comment.encode("ascii", "replace").decode().replace("\\", "/")[:64]
     return answer
 
 

@@ -1,0 +1,292 @@
+"""Delivery: send instances to a PACS in one association and say for each how it went."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.filewriter import dcmwrite
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom import AE, _config, build_context, evt
+from pynetdicom.association import Association
+from pynetdicom.presentation import PresentationContext
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+
+from dicom_node.errors import AssociationFailed, UndecodableInstance
+
+logger = logging.getLogger(__name__)
+
+# With this, and only with this, pynetdicom sends a file's data set as it is encoded.
+_config.STORE_SEND_CHUNKED_DATASET = True
+
+MAXIMUM_CONTEXTS = 128
+"""Presentation context IDs are the odd numbers of one byte (PS3.8 9.3.2.2)."""
+
+SOP_CLASS_NOT_SUPPORTED = 0x0122
+"""PS3.7 C.5; also what an instance gets here whose presentation context was refused."""
+
+_SUCCESS = 0x0000
+_DUPLICATE_SOP_INSTANCE = 0x0111
+_WARNINGS = {0x0001, 0x0107, 0x0116, _DUPLICATE_SOP_INSTANCE}
+_TRANSIENT = {
+    0x0110,  # processing failure (PS3.7 C.5.21): the peer's own trouble, says nothing about the instance
+    0x0213,  # resource limitation (PS3.7 C.5)
+}
+_CONVERTIBLE = {ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian}
+
+
+@dataclass(frozen=True)
+class RemoteAE:
+    """A peer to call.
+
+    Parameters
+    ----------
+    ae_title, host, port
+        Its AE title and address.
+    timeout_s : float
+        Seconds to wait for the connection, for the association, and for each answer.
+    """
+
+    ae_title: str
+    host: str
+    port: int
+    timeout_s: float = 30.0
+
+    def __str__(self) -> str:
+        return f"{self.ae_title}@{self.host}:{self.port}"
+
+
+@dataclass(frozen=True)
+class StoreOutcome:
+    """How sending one instance went.
+
+    Parameters
+    ----------
+    sop_instance_uid : str
+        Which instance.
+    status : int or None
+        The C-STORE status; None when no answer came.
+    comment : str
+        The peer's error comment, or what happened instead of an answer; empty when all is well.
+    """
+
+    sop_instance_uid: str
+    status: int | None
+    comment: str = ""
+
+    @property
+    def succeeded(self) -> bool:
+        """The peer has the instance: Success or Warning."""
+        return self.status == _SUCCESS or self.warning
+
+    @property
+    def warning(self) -> bool:
+        """The peer has the instance but remarks on it.
+
+        0x0001, 0x0107, 0x0116 and 0xBxxx are warnings (PS3.7 annex C). 0x0111, duplicate SOP instance,
+        counts as one: our UIDs name their content, so what the peer has is what was sent, and an
+        earlier answer got lost.
+        """
+        return self.status is not None and (self.status in _WARNINGS or 0xB000 <= self.status <= 0xBFFF)
+
+    @property
+    def transient(self) -> bool:
+        """Sending the same bytes again later may succeed.
+
+        No answer, out of resources (0xA7xx, PS3.4 B.2.3), processing failure and resource limitation
+        (PS3.7 C.5). Everything else is a verdict on the instance or on who may send it and stands until
+        a person changes something.
+        """
+        if self.succeeded:
+            return False
+        return self.status is None or self.status in _TRANSIENT or 0xA700 <= self.status <= 0xA7FF
+
+
+@dataclass(frozen=True)
+class _Outgoing:
+    """One instance with what negotiation needs of it."""
+
+    sop_class_uid: UID
+    sop_instance_uid: UID
+    transfer_syntax: UID
+    encoded: bytes = field(repr=False)
+
+
+def store(remote: RemoteAE, calling_ae_title: str, instances: Sequence[bytes]) -> tuple[StoreOutcome, ...]:
+    """Send instances in one association, each encoded as it is stored.
+
+    Where the peer takes an instance's SOP class but only in Implicit VR Little Endian, an uncompressed
+    little-endian data set is rewritten in that; nothing else is ever converted.
+
+    Parameters
+    ----------
+    remote : RemoteAE
+        Where to.
+    calling_ae_title : str
+        The AE title to call under.
+    instances : sequence of bytes
+        PS3.10 files.
+
+    Returns
+    -------
+    tuple of StoreOutcome
+        One for each instance, in order, also when the peer breaks off half-way.
+
+    Raises
+    ------
+    AssociationFailed
+        If there is no association, and so nothing was sent.
+    UndecodableInstance
+        If one of the instances is no PS3.10 file; nothing is sent then.
+    ValueError
+        If more kinds of instances are given than one association can negotiate.
+    """
+    outgoing = [_describe(encoded) for encoded in instances]
+    if not outgoing:
+        return ()
+    with _association(remote, calling_ae_title, _contexts(outgoing)) as association:
+        return tuple(
+            _send(association, remote, instance, number) for number, instance in enumerate(outgoing, 1)
+        )
+
+
+def echo(remote: RemoteAE, calling_ae_title: str) -> None:
+    """Verify that the peer answers (C-ECHO).
+
+    Raises
+    ------
+    AssociationFailed
+        If there is no association, or no Success over it.
+    """
+    with _association(remote, calling_ae_title, [build_context(Verification)]) as association:
+        answer = association.send_c_echo() if association.is_established else Dataset()
+        status = answer.get("Status")
+        if status != _SUCCESS:
+            how = "gave no answer" if status is None else f"answered 0x{status:04X}"
+            raise AssociationFailed(f"{remote} {how} to C-ECHO: ask for its log of this call")
+
+
+def _describe(encoded: bytes) -> _Outgoing:
+    try:
+        meta = dcmread(BytesIO(encoded), stop_before_pixels=True, specific_tags=[]).file_meta
+        return _Outgoing(
+            sop_class_uid=meta.MediaStorageSOPClassUID,
+            sop_instance_uid=meta.MediaStorageSOPInstanceUID,
+            transfer_syntax=meta.TransferSyntaxUID,
+            encoded=encoded,
+        )
+    except Exception as error:
+        raise UndecodableInstance(
+            f"an instance to be sent is no PS3.10 file ({type(error).__name__})"
+        ) from error
+
+
+def _contexts(outgoing: Iterable[_Outgoing]) -> list[PresentationContext]:
+    """Return one context for each SOP class and transfer syntax, so that each is refused on its own."""
+    wanted: dict[tuple[UID, UID], None] = {}
+    for instance in outgoing:
+        wanted[instance.sop_class_uid, instance.transfer_syntax] = None
+        if instance.transfer_syntax in _CONVERTIBLE:
+            wanted[instance.sop_class_uid, ImplicitVRLittleEndian] = None
+    if len(wanted) > MAXIMUM_CONTEXTS:
+        raise ValueError(f"{len(wanted)} presentation contexts needed, {MAXIMUM_CONTEXTS} possible")
+    return [build_context(sop_class, syntax) for sop_class, syntax in wanted]
+
+
+@contextmanager
+def _association(
+    remote: RemoteAE, calling_ae_title: str, contexts: list[PresentationContext]
+) -> Iterator[Association]:
+    ae = AE(calling_ae_title)
+    ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = remote.timeout_s
+    try:
+        association = ae.associate(
+            remote.host,
+            remote.port,
+            contexts,
+            remote.ae_title,
+            max_pdu=0,
+            evt_handlers=[(evt.EVT_CONN_OPEN, _send_at_once)],
+        )
+    except OSError as error:
+        raise AssociationFailed(
+            f"{remote} cannot be reached ({error.strerror or error}): check the host name"
+        ) from error
+    # an association without any accepted context is a verdict on what was offered, not on the peer
+    if not association.is_established and not association.rejected_contexts:
+        raise AssociationFailed(_why_no_association(remote, calling_ae_title, association))
+    try:
+        yield association
+    finally:
+        if association.is_established:
+            association.release()
+
+
+def _send_at_once(event: evt.Event) -> None:
+    wrapped = event.assoc.dul.socket
+    if wrapped is not None and wrapped.socket is not None:
+        wrapped.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _why_no_association(remote: RemoteAE, calling_ae_title: str, association: Association) -> str:
+    answer = association.acceptor.primitive
+    if association.is_rejected and answer is not None:
+        return (
+            f"{remote} refused the association ({answer.reason_str}): let it know {calling_ae_title} as a "
+            "sender and check its own AE title"
+        )
+    return f"{remote} cannot be reached or does not speak DICOM: check host, port and that it is running"
+
+
+def _send(association: Association, remote: RemoteAE, instance: _Outgoing, number: int) -> StoreOutcome:
+    uid = str(instance.sop_instance_uid)
+    accepted = {
+        context.transfer_syntax[0]
+        for context in association.accepted_contexts
+        if context.abstract_syntax == instance.sop_class_uid
+    }
+    if instance.transfer_syntax not in accepted:
+        if not accepted:
+            refusal = f"{remote} does not accept {instance.sop_class_uid.name}"
+            if instance.transfer_syntax not in _CONVERTIBLE:
+                refusal += f" in {instance.transfer_syntax.name}"
+            return StoreOutcome(uid, SOP_CLASS_NOT_SUPPORTED, refusal)
+        instance = _as_implicit_little_endian(instance)
+    if not association.is_established:
+        return StoreOutcome(uid, None, f"{remote} broke off the association before this instance")
+    answer = _send_file(association, instance, number)
+    if "Status" not in answer:
+        return StoreOutcome(uid, None, f"{remote} gave no answer to this instance")
+    outcome = StoreOutcome(uid, int(answer.Status), str(answer.get("ErrorComment", "")))
+    if not outcome.succeeded:
+        logger.warning("%s refused by %s with 0x%04X: %s", uid, remote, answer.Status, outcome.comment)
+    return outcome
+
+
+def _send_file(association: Association, instance: _Outgoing, number: int) -> Dataset:
+    with tempfile.TemporaryDirectory(prefix="cxr-send-") as folder:
+        path = Path(folder) / "instance.dcm"
+        path.write_bytes(instance.encoded)
+        try:
+            return association.send_c_store(path, msg_id=number)
+        except RuntimeError:
+            # the peer broke off between our look at the association and this call
+            return Dataset()
+
+
+def _as_implicit_little_endian(instance: _Outgoing) -> _Outgoing:
+    dataset = dcmread(BytesIO(instance.encoded))
+    dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+    buffer = BytesIO()
+    dcmwrite(buffer, dataset, implicit_vr=True, little_endian=True, enforce_file_format=True)
+    return _Outgoing(
+        instance.sop_class_uid, instance.sop_instance_uid, ImplicitVRLittleEndian, buffer.getvalue()
+    )
