@@ -35,7 +35,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 
 from dicom_node.connection import ConnectionLimits, LimitedAssociationServer
 from dicom_node.errors import DicomNodeError, InvalidInstance, MismatchedInstance, UndecodableInstance
-from dicom_node.identity import Identity, read_identity
+from dicom_node.incoming import Identity, read_identity
 from dicom_node.instance import ReceivedInstance
 from dicom_node.transfer_syntaxes import TRANSFER_SYNTAXES
 
