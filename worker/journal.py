@@ -1,21 +1,22 @@
 """The journal: what happens to every instance; the truth that queues only ring about.
 
-Every method is one transaction. Values leave, rows do not. Operators read it through ``worker.history``.
+Every method is one transaction. Values leave, rows do not. Operators read it through ``worker.history``;
+``worker.upkeep`` mends it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Engine, or_, select, update
+from sqlalchemy import Engine, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from dicom_node.instance import ReceivedInstance
 from worker.database import transaction
-from worker.entry import Delivery, DeliveryStatus, EntryStatus, JournalEntry, Overdue
+from worker.entry import Delivery, DeliveryStatus, EntryStatus, JournalEntry
 from worker.schema import DeliveryRow, EntryRow, EventRow
 
 
@@ -70,7 +71,7 @@ class Journal:
                     )
                 )
                 session.flush()
-                _tell(session, instance.sop_instance_uid, now, f"received from {instance.calling_ae_title}")
+                tell(session, instance.sop_instance_uid, now, f"received from {instance.calling_ae_title}")
         except IntegrityError:
             return self._record_resent(instance, now)
         return EntryStatus.RECEIVED
@@ -80,11 +81,11 @@ class Journal:
             row = session.get_one(EntryRow, instance.sop_instance_uid, with_for_update=True)
             told = f"sent again by {instance.calling_ae_title}"
             if row.status == EntryStatus.FAILED:
-                _revive(session, row, now)
+                revive(session, row, now)
                 told += " after a failure; taken up again"
             # The sender's copy lies in the spool once more.
             row.purged_at = None
-            _tell(session, row.sop_instance_uid, now, told)
+            tell(session, row.sop_instance_uid, now, told)
             return EntryStatus(row.status)
 
     def claim(self, sop_instance_uid: str) -> JournalEntry | None:
@@ -101,7 +102,7 @@ class Journal:
             if _count(taken) == 0:
                 return None
             row = session.get_one(EntryRow, sop_instance_uid)
-            _tell(session, sop_instance_uid, now, f"scoring, attempt {row.attempts}")
+            tell(session, sop_instance_uid, now, f"scoring, attempt {row.attempts}")
             return row.value()
 
     def mark_reported(
@@ -153,7 +154,7 @@ class Journal:
                         )
                     )
             told = f"reported: {result['outcome']}"
-            _tell(session, entry.sop_instance_uid, now, told if deliveries else f"{told}; no destination set")
+            tell(session, entry.sop_instance_uid, now, told if deliveries else f"{told}; no destination set")
             return True
 
     def mark_rejected(self, entry: JournalEntry, reason: str, message: str) -> bool:
@@ -169,7 +170,7 @@ class Journal:
         with transaction(self._engine) as session:
             if not _close(session, entry, now, {"status": status, "reason": reason, "message": message}):
                 return False
-            _tell(session, entry.sop_instance_uid, now, f"{status.lower()}: {reason}: {message}")
+            tell(session, entry.sop_instance_uid, now, f"{status.lower()}: {reason}: {message}")
             return True
 
     def release(self, entry: JournalEntry, message: str, due_at: datetime) -> bool:
@@ -184,7 +185,7 @@ class Journal:
             }
             if not _close(session, entry, now, values):
                 return False
-            _tell(session, entry.sop_instance_uid, now, f"attempt {entry.attempts} failed: {message}")
+            tell(session, entry.sop_instance_uid, now, f"attempt {entry.attempts} failed: {message}")
             return True
 
     def claim_delivery(self, sop_instance_uid: str) -> Delivery | None:
@@ -247,130 +248,13 @@ class Journal:
             )
             if _count(settled) == 0:
                 return False
-            _tell(session, entry.sop_instance_uid, now, f"{delivery.destination}: {message}")
+            tell(session, entry.sop_instance_uid, now, f"{delivery.destination}: {message}")
             _close_when_settled(session, entry, now)
             return True
 
-    def restore_stale(self, claimed_before: datetime, maximum_attempts: int) -> None:
-        """Take back claims whose task died: ready again, or FAILED when its attempts are used up.
 
-        Parameters
-        ----------
-        claimed_before : datetime.datetime
-            Claims older than this are taken for dead.
-        maximum_attempts : int
-            Attempts an instance has; ends the circle of one that kills its worker.
-        """
-        now = datetime.now(UTC)
-        with transaction(self._engine) as session:
-            for row in session.scalars(
-                select(EntryRow)
-                .where(EntryRow.status == EntryStatus.SCORING, EntryRow.updated_at < claimed_before)
-                .with_for_update(skip_locked=True)
-            ):
-                row.updated_at = now
-                if row.attempts >= maximum_attempts:
-                    row.status, row.reason = EntryStatus.FAILED, "worker-lost"
-                    row.message = (
-                        f"the worker died or hung in each of {row.attempts} attempts on this image: "
-                        "look at the worker's log and memory, then `cxr-worker requeue`"
-                    )
-                    _tell(session, row.sop_instance_uid, now, f"failed: {row.message}")
-                else:
-                    row.status, row.due_at, row.rung_at = EntryStatus.RECEIVED, now, None
-                    _tell(session, row.sop_instance_uid, now, "its worker was lost; ready again")
-            session.execute(
-                update(DeliveryRow)
-                .where(DeliveryRow.status == DeliveryStatus.SENDING, DeliveryRow.updated_at < claimed_before)
-                .values(status=DeliveryStatus.PENDING, due_at=now, rung_at=None, updated_at=now)
-            )
-
-    def take_overdue(self, rung_before: datetime, limit: int = 1000) -> Overdue:
-        """Return the instances that wait although they could go on, and note that their bell rings now.
-
-        Parameters
-        ----------
-        rung_before : datetime.datetime
-            A bell rung since then is still trusted.
-        limit : int
-            Most instances of either kind, those waiting longest first.
-        """
-        now = datetime.now(UTC)
-        with transaction(self._engine) as session:
-            entries = session.scalars(
-                select(EntryRow)
-                .where(
-                    EntryRow.status == EntryStatus.RECEIVED,
-                    EntryRow.due_at <= now,
-                    or_(EntryRow.rung_at.is_(None), EntryRow.rung_at <= rung_before),
-                )
-                .order_by(EntryRow.due_at)
-                .limit(limit)
-                .with_for_update(skip_locked=True)
-            ).all()
-            deliveries = session.scalars(
-                select(DeliveryRow)
-                .where(
-                    DeliveryRow.status == DeliveryStatus.PENDING,
-                    DeliveryRow.due_at <= now,
-                    or_(DeliveryRow.rung_at.is_(None), DeliveryRow.rung_at <= rung_before),
-                )
-                .order_by(DeliveryRow.due_at)
-                .limit(limit)
-                .with_for_update(skip_locked=True)
-            ).all()
-            for row in (*entries, *deliveries):
-                row.rung_at = now
-            return Overdue(
-                to_score=tuple(row.sop_instance_uid for row in entries),
-                to_deliver=tuple(dict.fromkeys(row.sop_instance_uid for row in deliveries)),
-            )
-
-    def requeue(self, uids: Sequence[str] | None) -> tuple[str, ...]:
-        """Start failed instances again where they failed; return which.
-
-        Parameters
-        ----------
-        uids : Sequence of str, optional
-            The instances; those that are REJECTED are scored again too. None: all that FAILED.
-        """
-        now = datetime.now(UTC)
-        wanted = EntryRow.status == EntryStatus.FAILED
-        if uids is not None:
-            wanted = or_(wanted, EntryRow.status == EntryStatus.REJECTED) & EntryRow.sop_instance_uid.in_(
-                uids
-            )
-        with transaction(self._engine) as session:
-            rows = session.scalars(select(EntryRow).where(wanted).with_for_update()).all()
-            for row in rows:
-                _revive(session, row, now)
-                _tell(session, row.sop_instance_uid, now, "requeued by the operator")
-            return tuple(row.sop_instance_uid for row in rows)
-
-    def finished_before(self, moment: datetime, limit: int = 1000) -> tuple[str, ...]:
-        """Return instances still in the spool that were rejected, or stored everywhere, before ``moment``."""
-        with transaction(self._engine) as session:
-            rows = session.scalars(
-                select(EntryRow.sop_instance_uid)
-                .where(
-                    EntryRow.status.in_(_FINISHED), EntryRow.updated_at < moment, EntryRow.purged_at.is_(None)
-                )
-                .limit(limit)
-            )
-            return tuple(rows)
-
-    def mark_purged(self, sop_instance_uid: str) -> None:
-        """Record that the spool holds nothing of this instance any more; its story stays."""
-        now = datetime.now(UTC)
-        with transaction(self._engine) as session:
-            session.get_one(EntryRow, sop_instance_uid).purged_at = now
-            _tell(session, sop_instance_uid, now, "files removed after the retention time")
-
-
-_FINISHED = (EntryStatus.STORED, EntryStatus.COMMITTED, EntryStatus.REJECTED)
-
-
-def _tell(session: Session, uid: str, at: datetime, what: str) -> None:
+def tell(session: Session, uid: str, at: datetime, what: str) -> None:
+    """Add a line to an instance's story."""
     session.add(EventRow(sop_instance_uid=uid, at=at, what=what))
 
 
@@ -405,7 +289,8 @@ def _close_when_settled(session: Session, entry: EntryRow, now: datetime) -> Non
         entry.status = EntryStatus.STORED
 
 
-def _revive(session: Session, row: EntryRow, now: datetime) -> None:
+def revive(session: Session, row: EntryRow, now: datetime) -> None:
+    """Start an instance again where it ended: at scoring, or at the deliveries that failed."""
     row.reason, row.message, row.updated_at = None, None, now
     if row.result is None:
         row.status, row.attempts, row.due_at, row.rung_at = EntryStatus.RECEIVED, 0, now, None
