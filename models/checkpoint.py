@@ -1,0 +1,280 @@
+"""Networks on disk: what a network is (``NetworkSpec``, JSON) and its weights (safetensors).
+
+A checkpoint is two files in one folder, ``ROLE.json`` and the weight file it names. The JSON holds the
+SHA-256 of the weights and of itself, so a missing, altered or mixed-up file is found before anything is
+scored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import nn
+
+from models.errors import CheckpointError
+from models.geometry import Resize, Shape
+
+SHIPPED_WEIGHTS = Path(__file__).parent / "weights"
+"""Folder of the weights that come with the package."""
+
+
+class Role(StrEnum):
+    """What a network looks for."""
+
+    LUNGS = "lungs"
+    OPACITY = "opacity"
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """All that is needed to build a network, feed it, and read its answer.
+
+    Parameters
+    ----------
+    role : Role
+        ``lungs`` (stage I) or ``opacity`` (stage II).
+    architecture, encoder : str
+        Names that segmentation-models-pytorch knows: ``unet``, ``fpn`` ...; ``resnet18`` ...
+    options : Mapping[str, object]
+        Further arguments of the architecture, e.g. ``decoder_channels``.
+    input_shape : tuple of int
+        (rows, columns) of the input.
+    resize : Resize
+        How a crop meets ``input_shape``.
+    window_percentiles : tuple of float
+        The two percentiles of the film's grey values that become 0 and 1 before anything else.
+    channel_mean, channel_std : tuple of float
+        Subtracted and divided, per input channel; their number is the number of channels. The film is
+        repeated.
+    probability_threshold : float
+        A pixel belongs to the mask if its probability is above this.
+    classification_head : bool
+        True if the network also says whether there is anything at all (Danilov et al. 2022, Eq. 1-2).
+    involvement_threshold : float or None
+        Stage II only: a zone is involved if its opacified share is above this (Algorithm B3).
+    training : str
+        Where the weights come from, in words: data, command, licence.
+    weights_file, weights_sha256 : str
+        File name beside the JSON and its SHA-256; filled in by ``save_checkpoint``.
+    """
+
+    role: Role
+    architecture: str
+    encoder: str
+    input_shape: Shape
+    options: Mapping[str, Any] = field(default_factory=dict)
+    resize: Resize = Resize.STRETCH
+    window_percentiles: tuple[float, float] = (0.0, 100.0)
+    channel_mean: tuple[float, ...] = (0.5,)
+    channel_std: tuple[float, ...] = (0.25,)
+    probability_threshold: float = 0.5
+    classification_head: bool = False
+    involvement_threshold: float | None = None
+    training: str = ""
+    weights_file: str = ""
+    weights_sha256: str = ""
+
+
+def build_network(spec: NetworkSpec, encoder_weights: str | None = None) -> nn.Module:
+    """Build the network that ``spec`` describes, with random weights.
+
+    Parameters
+    ----------
+    spec : NetworkSpec
+        The description.
+    encoder_weights : str, optional
+        Name of pre-trained encoder weights, e.g. ``imagenet``. Training only: the library may download them.
+        None, the default, never touches the network.
+
+    Returns
+    -------
+    torch.nn.Module
+        Maps float32 (batch, channels, rows, columns) to logits (batch, 1, rows, columns); with a
+        classification head to a pair of these and logits (batch, 1).
+
+    Raises
+    ------
+    CheckpointError
+        If the library does not know the architecture, the encoder or an option.
+    """
+    import models.torchvision_ops  # noqa: PLC0415, F401, I001 - must precede the next import
+    import segmentation_models_pytorch as smp  # noqa: PLC0415 - takes seconds; only builders need it
+
+    aux = {"classes": 1, "dropout": 0.2, "pooling": "avg"} if spec.classification_head else None
+    try:
+        network = smp.create_model(
+            spec.architecture,
+            encoder_name=spec.encoder,
+            encoder_weights=encoder_weights,
+            in_channels=len(spec.channel_mean),
+            classes=1,
+            aux_params=aux,
+            **spec.options,
+        )
+    except (KeyError, ValueError, TypeError, RuntimeError) as error:
+        raise CheckpointError(
+            f"cannot build {spec.architecture} with encoder {spec.encoder}: {error}; "
+            "correct the spec or install the version of segmentation-models-pytorch in constraints.txt"
+        ) from error
+    assert isinstance(network, nn.Module)  # noqa: S101 - narrows an untyped library's answer
+    return network
+
+
+def save_checkpoint(network: nn.Module, spec: NetworkSpec, folder: Path) -> NetworkSpec:
+    """Write ``ROLE.safetensors`` (float16) and ``ROLE.json`` into ``folder``.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        The network whose weights are saved.
+    spec : NetworkSpec
+        Its description; ``weights_file`` and ``weights_sha256`` are filled in.
+    folder : pathlib.Path
+        Made if missing.
+
+    Returns
+    -------
+    NetworkSpec
+        The spec as written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    weights_file = f"{spec.role}.safetensors"
+    tensors = {name: _half(tensor) for name, tensor in network.state_dict().items()}
+    content = save(tensors)
+    (folder / weights_file).write_bytes(content)
+    return write_spec(replace(spec, weights_file=weights_file, weights_sha256=_sha256(content)), folder)
+
+
+def write_spec(spec: NetworkSpec, folder: Path) -> NetworkSpec:
+    """Write ``ROLE.json`` beside weights that are already there, e.g. after choosing a threshold.
+
+    Parameters
+    ----------
+    spec : NetworkSpec
+        What to write.
+    folder : pathlib.Path
+        The checkpoint's folder.
+
+    Returns
+    -------
+    NetworkSpec
+        The same spec.
+    """
+    content = json.loads(json.dumps(asdict(spec)))
+    content["spec_sha256"] = _spec_digest(content)
+    (folder / f"{spec.role}.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    return spec
+
+
+def load_spec(folder: Path, role: Role) -> NetworkSpec:
+    """Read and check ``ROLE.json``.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The checkpoint's folder.
+    role : Role
+        Which network.
+
+    Returns
+    -------
+    NetworkSpec
+
+    Raises
+    ------
+    CheckpointError
+        If the file is missing, unreadable, altered, or describes another role.
+    """
+    path = folder / f"{role}.json"
+    remedy = "install the package again, or name another folder of weights"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        digest = content.pop("spec_sha256")
+        spec = _spec_from(content)
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror}; {remedy}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path} is not a network's description ({error}); {remedy}") from error
+    if digest != _spec_digest(content):
+        raise CheckpointError(f"{path} was altered after it was written (its SHA-256 differs); {remedy}")
+    if spec.role is not role:
+        raise CheckpointError(f"{path} describes a network for {spec.role}, not for {role}; {remedy}")
+    return spec
+
+
+def load_checkpoint(folder: Path, role: Role) -> tuple[nn.Module, NetworkSpec]:
+    """Load one network, ready for inference, on the CPU, in float32.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The checkpoint's folder.
+    role : Role
+        Which network.
+
+    Returns
+    -------
+    network : torch.nn.Module
+        In evaluation mode.
+    spec : NetworkSpec
+        Its description.
+
+    Raises
+    ------
+    CheckpointError
+        If a file is missing or altered, or the weights do not fit the network.
+    """
+    spec = load_spec(folder, role)
+    path = folder / spec.weights_file
+    remedy = "install the package again, or name another folder of weights"
+    try:
+        digest = _sha256(path.read_bytes())
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror}; {remedy}") from error
+    if digest != spec.weights_sha256:
+        raise CheckpointError(
+            f"{path} is not the file its description names (SHA-256 {digest[:12]}…, "
+            f"expected {spec.weights_sha256[:12]}…); {remedy}"
+        )
+    network = build_network(spec)
+    try:
+        tensors = {name: _single(tensor) for name, tensor in load_file(path).items()}
+        network.load_state_dict(tensors)
+    except (RuntimeError, SafetensorError) as error:
+        raise CheckpointError(
+            f"the weights in {path} do not fit {spec.architecture} with {spec.encoder}: {error}; {remedy}"
+        ) from error
+    return network.eval(), spec
+
+
+def _half(tensor: torch.Tensor) -> torch.Tensor:
+    tensor = tensor.detach().cpu().contiguous()
+    return tensor.half() if tensor.is_floating_point() else tensor
+
+
+def _single(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.float() if tensor.is_floating_point() else tensor
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _spec_digest(content: Mapping[str, Any]) -> str:
+    return _sha256(json.dumps(content, sort_keys=True).encode())
+
+
+def _spec_from(content: dict[str, Any]) -> NetworkSpec:
+    pairs = {name: tuple(content[name]) for name in ("input_shape", "window_percentiles")}
+    channels = {name: tuple(content[name]) for name in ("channel_mean", "channel_std")}
+    enums = {"role": Role(content["role"]), "resize": Resize(content["resize"])}
+    return NetworkSpec(**{**content, **pairs, **channels, **enums})

@@ -1,0 +1,273 @@
+"""The two-stage severity score, from pixels to a result (Danilov et al. 2022).
+
+Stage I finds the lungs; everything else is blackened and the lungs are cut out; stage II finds opacity;
+each lung is parted into three zones of equal area; a zone counts if its opacified share exceeds a
+threshold; the score is the number of such zones, 0 to 6. Research use, not for diagnosis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from models.checkpoint import SHIPPED_WEIGHTS, NetworkSpec, Role, load_checkpoint
+from models.errors import CheckpointError
+from models.geometry import Box
+from models.result import (
+    ZONE_ORDER,
+    AlgorithmId,
+    NotAssessable,
+    Result,
+    SeverityResult,
+    ZoneInvolvement,
+)
+from models.segmenter import Forward, Segmentation, Segmenter, TorchForward
+from models.zones import Lungs, NoLungs, clean, implausible, separate, zone_map
+
+NAME = "two-stage"
+VERSION = "1.0"
+"""Raised with every change of this code that can change a result."""
+
+Backend = Callable[[nn.Module, NetworkSpec], Forward]
+"""Turns a loaded network into a function of arrays; the place for another inference engine."""
+
+
+@dataclass(frozen=True)
+class FoundLungs:
+    """What stage I made of a film, all in the film's geometry.
+
+    Parameters
+    ----------
+    mask : numpy.ndarray
+        bool, (rows, columns): every pixel that stage I calls lung, before clean-up.
+    lungs : Lungs or NoLungs
+        The two lungs, or why there are none.
+    """
+
+    mask: NDArray[np.bool_]
+    lungs: Lungs | NoLungs
+
+
+class SeverityScorer:
+    """Scores radiographs; make one with ``load`` and keep it.
+
+    Parameters
+    ----------
+    lungs, opacity : Segmenter
+        Stage I and II.
+    parameters : Mapping[str, str], optional
+        Further settings that change a result, for the algorithm's identity (the inference engine, say).
+    """
+
+    def __init__(
+        self, lungs: Segmenter, opacity: Segmenter, parameters: Mapping[str, str] | None = None
+    ) -> None:
+        threshold = opacity.spec.involvement_threshold
+        if threshold is None:
+            raise CheckpointError(
+                "the opacity network's description has no involvement_threshold; "
+                "choose one with `python -m training.operating_point`"
+            )
+        self._lungs = lungs
+        self._opacity = opacity
+        self._involvement_threshold = threshold
+        self._algorithm = AlgorithmId(
+            name=NAME,
+            version=VERSION,
+            weights={str(part.spec.role): part.spec.weights_sha256 for part in (lungs, opacity)},
+            parameters={
+                "score": "0-6, zones of equal area",
+                "lung_probability_threshold": f"{lungs.spec.probability_threshold:g}",
+                "opacity_probability_threshold": f"{opacity.spec.probability_threshold:g}",
+                "involvement_threshold": f"{threshold:g}",
+                **(parameters or {}),
+            },
+        )
+
+    @classmethod
+    def load(
+        cls,
+        weights: Path | None = None,
+        device: str = "cpu",
+        threads: int | None = None,
+        backend: Backend | None = None,
+    ) -> Self:
+        """Load both networks.
+
+        Parameters
+        ----------
+        weights : pathlib.Path, optional
+            Folder with ``lungs.json``, ``opacity.json`` and their weights; the shipped one if left out.
+        device : str
+            ``cpu``, ``cuda``, or ``auto``: CUDA where there is one.
+        threads : int, optional
+            Threads that torch may use in this process; its own choice if left out.
+        backend : Backend, optional
+            Another inference engine; torch in float32 if left out.
+
+        Returns
+        -------
+        SeverityScorer
+
+        Raises
+        ------
+        CheckpointError
+            If weights are missing, altered or do not fit, or CUDA is asked for and absent.
+        """
+        if threads is not None:
+            torch.set_num_threads(threads)
+        chosen = _device(device)
+        folder = weights or SHIPPED_WEIGHTS
+        make = backend or (lambda network, _: TorchForward(network.to(chosen), chosen))
+        parts = []
+        for role in (Role.LUNGS, Role.OPACITY):
+            network, spec = load_checkpoint(folder, role)
+            parts.append(Segmenter(spec, make(network, spec)))
+        engine = {} if backend else {"precision": "float32"}
+        return cls(parts[0], parts[1], engine)
+
+    @property
+    def algorithm(self) -> AlgorithmId:
+        """Which algorithm this is: the same for every result of this scorer."""
+        return self._algorithm
+
+    def score(self, pixels: NDArray[np.float32]) -> Result:
+        """Score one frontal chest radiograph.
+
+        Parameters
+        ----------
+        pixels : numpy.ndarray
+            float32, shape (rows, columns), in [0, 1], 0 = black, MONOCHROME2 sense, the patient's right at
+            the image's left.
+
+        Returns
+        -------
+        SeverityResult or NotAssessable
+            In the geometry of ``pixels``. Without two plausible lungs there is no score, never a 0.
+
+        Raises
+        ------
+        ValueError
+            If ``pixels`` is not a non-empty float32 image of finite values in [0, 1].
+        """
+        _check(pixels)
+        found = self.find_lungs(pixels)
+        if isinstance(found.lungs, NoLungs):
+            return NotAssessable(self._algorithm, found.lungs.reason, found.lungs.message, found.mask)
+        opacity = (
+            self.find_opacity(pixels, found.lungs).at_source() > self._opacity.spec.probability_threshold
+        )
+        zones = zone_map(found.lungs)
+        involvement = measure(zones, opacity, self._involvement_threshold)
+        return SeverityResult(
+            algorithm=self._algorithm,
+            score=sum(zone.score for zone in involvement),
+            score_max=len(ZONE_ORDER),
+            zones=involvement,
+            zone_map=zones,
+            opacity_mask=opacity,
+            warnings=found.lungs.warnings,
+        )
+
+    def find_lungs(self, pixels: NDArray[np.float32]) -> FoundLungs:
+        """Run stage I and the clean-up.
+
+        Parameters
+        ----------
+        pixels : numpy.ndarray
+            As for ``score``.
+
+        Returns
+        -------
+        FoundLungs
+        """
+        answer = self._lungs.segment(pixels)
+        threshold = self._lungs.spec.probability_threshold
+        mask = answer.at_source() > threshold
+        lungs = separate(clean(answer.probability > threshold))
+        if isinstance(lungs, NoLungs):
+            return FoundLungs(mask, lungs)
+        right, left = (_lung_at_source(answer, lung, threshold) for lung in (lungs.right, lungs.left))
+        lungs = Lungs(right, left & ~right, lungs.warnings)
+        return FoundLungs(mask, implausible(lungs) or lungs)
+
+    def find_opacity(self, pixels: NDArray[np.float32], lungs: Lungs) -> Segmentation:
+        """Run stage II on the lungs alone: the rest is blackened, their box is cut out.
+
+        Parameters
+        ----------
+        pixels : numpy.ndarray
+            As for ``score``.
+        lungs : Lungs
+            From ``find_lungs``.
+
+        Returns
+        -------
+        Segmentation
+            Its ``refined`` map is 0 where the classification head says there is nothing.
+        """
+        both = lungs.right | lungs.left
+        return self._opacity.segment(pixels, Box.around(both), both)
+
+
+def measure(
+    zones: NDArray[np.uint8], opacity: NDArray[np.bool_], threshold: float
+) -> tuple[ZoneInvolvement, ...]:
+    """Measure opacity in each zone (Danilov et al. 2022, Algorithm B3: involved if the share exceeds T).
+
+    Parameters
+    ----------
+    zones : numpy.ndarray
+        uint8, (rows, columns): 0 outside, k + 1 inside ``ZONE_ORDER[k]``.
+    opacity : numpy.ndarray
+        bool, same shape.
+    threshold : float
+        T, a share of the zone's area in [0, 1].
+
+    Returns
+    -------
+    tuple of ZoneInvolvement
+        In ``ZONE_ORDER``.
+    """
+    areas = np.bincount(zones.ravel(), minlength=len(ZONE_ORDER) + 1)[1:]
+    opacified = np.bincount(zones[opacity], minlength=len(ZONE_ORDER) + 1)[1:]
+    return tuple(
+        ZoneInvolvement(side, level, int(area), int(part), int(part > threshold * area))
+        for (side, level), area, part in zip(ZONE_ORDER, areas, opacified, strict=True)
+    )
+
+
+def _lung_at_source(answer: Segmentation, lung: NDArray[np.bool_], threshold: float) -> NDArray[np.bool_]:
+    # The clean-up's decisions are taken at the network's size; the edge comes from the probabilities, which
+    # keeps it smooth when it is enlarged.
+    low = np.where(answer.probability <= threshold, answer.probability, 0)
+    soft = np.where(lung, np.maximum(answer.probability, threshold + 0.05), low).astype(np.float32)
+    return answer.geometry.inverse(soft) > threshold
+
+
+def _check(pixels: NDArray[np.float32]) -> None:
+    if pixels.ndim != 2 or pixels.dtype != np.float32 or min(pixels.shape) < 2:
+        raise ValueError(f"pixels are float32 (rows, columns); got {pixels.dtype} of shape {pixels.shape}")
+    low, high = float(pixels.min()), float(pixels.max())
+    if not (low >= 0.0 and high <= 1.0):
+        raise ValueError(f"pixels lie in [0, 1]; got {low:g} to {high:g}: scale them first")
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda"):
+        if not torch.cuda.is_available():
+            raise CheckpointError("CUDA was asked for but torch finds no GPU; set the device to cpu or auto")
+        torch.backends.cudnn.benchmark = False
+        torch.backends.cudnn.deterministic = True
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cuda.matmul.allow_tf32 = False
+    return torch.device(name)
