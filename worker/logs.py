@@ -45,5 +45,7 @@ def configure_logging(level: str, style: Literal["text", "json"]) -> None:
     for name in ("pydicom", "highdicom"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
         warnings.filterwarnings("ignore", module=name)
-    for name in ("pynetdicom", "celery", "kombu", "amqp", "alembic"):
+    # The node and the client say in one line of their own what these say in many.
+    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
+    for name in ("celery", "kombu", "amqp", "alembic"):
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level)))

@@ -156,4 +156,4 @@ def load_scorer(settings: Settings, threads: int | None = None) -> SeverityScore
     """
     from models.severity import SeverityScorer  # noqa: PLC0415 - torch, which only scoring needs
 
-    return SeverityScorer.load(weights=settings.weights or None, device=settings.device, threads=threads)
+    return SeverityScorer.load(weights=settings.weights, device=settings.device, threads=threads)

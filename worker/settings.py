@@ -90,7 +90,7 @@ class Settings(BaseSettings):
     language: str = "en-US"
 
     algorithm: Literal["two-stage"] = "two-stage"
-    weights: str = ""
+    weights: Path | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
     concurrency: int = Field(default=1, ge=1)
 

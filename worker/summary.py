@@ -8,12 +8,12 @@ if TYPE_CHECKING:
     from models.result import Result
 
 
-def summarise(sop_instance_uid: str, result: Result, elapsed_s: float) -> dict[str, Any]:
+def summarise(sop_instance_uid: str | None, result: Result, elapsed_s: float) -> dict[str, Any]:
     """Return what was found, ready for JSON, without patient data or pixels.
 
     Parameters
     ----------
-    sop_instance_uid : str
+    sop_instance_uid : str, optional
         The radiograph.
     result : SeverityResult or NotAssessable
         What the scorer said.

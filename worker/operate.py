@@ -1,0 +1,64 @@
+"""What operators do with the journal from the command line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import click
+from rich.console import Console
+
+from worker import tables
+from worker.errors import WorkerError
+from worker.pipeline import purge
+from worker.service import Service
+from worker.settings import Settings
+from worker.tasks import make_queue
+
+
+def show_status(settings: Settings, sop_instance_uid: str | None, as_json: bool) -> None:
+    """Print counts and the oldest waiting, or one image's story.
+
+    Raises
+    ------
+    WorkerError
+        When the image is unknown.
+    """
+    history = _service(settings).history
+    console = Console()
+    if sop_instance_uid is None:
+        counts, waiting = history.counts(), history.oldest_waiting()
+        if as_json:
+            oldest = None if waiting is None else waiting.isoformat()
+            click.echo(json.dumps({"counts": counts, "oldest_waiting": oldest}, indent=2))
+        else:
+            tables.print_counts(console, counts, waiting)
+        return
+    entry = history.entry(sop_instance_uid)
+    if entry is None:
+        raise WorkerError(f"{sop_instance_uid} is unknown here: it never arrived, or was refused on arrival")
+    deliveries, story = history.deliveries(sop_instance_uid), history.story(sop_instance_uid)
+    if as_json:
+        told = [{"at": at.isoformat(), "what": what} for at, what in story]
+        whole = {**asdict(entry), "deliveries": [asdict(delivery) for delivery in deliveries], "story": told}
+        click.echo(json.dumps(whole, indent=2, default=str))
+    else:
+        tables.print_story(console, entry, deliveries, story)
+
+
+def requeue(settings: Settings, uids: Sequence[str] | None) -> None:
+    """Run images again; None: all that failed. The sweeper rings for them."""
+    taken = _service(settings).upkeep.requeue(uids)
+    for uid in sorted(set(uids or ()) - set(taken)):
+        click.echo(f"{uid}: not failed or rejected here; left as it is", err=True)
+    click.echo(f"{len(taken)} requeued")
+
+
+def purge_now(settings: Settings) -> None:
+    """Apply retention once."""
+    click.echo(f"files of {purge(_service(settings).sweeping)} images removed")
+
+
+def _service(settings: Settings) -> Service:
+    return make_queue(settings).service()

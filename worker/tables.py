@@ -1,0 +1,84 @@
+"""What people read on a terminal: results, counts, one image's story."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from worker.entry import Delivery, EntryStatus, JournalEntry
+
+RESEARCH_USE = "research use, not for diagnosis"
+
+
+def print_zones(console: Console, record: Mapping[str, Any]) -> None:
+    """Print one result: a line a zone, then the total, or why there is none."""
+    if record["outcome"] != "scored":
+        console.print(f"{record['outcome']}: {record['reason']}: {record['message']}", highlight=False)
+        return
+    table = Table(title=f"Lung opacity, {RESEARCH_USE}")
+    table.add_column("zone")
+    table.add_column("opacity", justify="right")
+    table.add_column("score", justify="right")
+    for zone in record["zones"]:
+        table.add_row(f"{zone['side']} {zone['level']}", f"{zone['fraction']:.0%}", str(zone["score"]))
+    table.add_section()
+    table.add_row("total", "", f"{record['score']} of {record['score_max']}")
+    console.print(table)
+    for warning in record["warnings"]:
+        console.print(f"note: {warning}", highlight=False)
+
+
+def print_results(console: Console, results: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
+    """Print a line an image: its name, its score and zones, or why there is none."""
+    table = Table(title=f"Lung opacity by zone, {RESEARCH_USE}")
+    table.add_column("image", overflow="fold")
+    table.add_column("score", justify="right")
+    for side in ("right", "left"):
+        for level in ("upper", "middle", "lower"):
+            table.add_column(f"{side}\n{level}", justify="right")
+    table.add_column("outcome", overflow="fold")
+    for name, record in results:
+        fractions = [f"{zone['fraction']:.0%}" for zone in record["zones"]] or [""] * 6
+        scored = record["outcome"] == "scored"
+        score = f"{record['score']}/{record['score_max']}" if scored else "none"
+        told = "scored" if scored else f"{record['outcome']}: {record['reason']}: {record['message']}"
+        table.add_row(name, score, *fractions, told)
+    console.print(table)
+
+
+def print_counts(console: Console, counts: Mapping[EntryStatus, int], waiting: datetime | None) -> None:
+    """Print how many images stand where, and since when the oldest waits."""
+    table = Table(title="Images")
+    table.add_column("state")
+    table.add_column("images", justify="right")
+    for status, count in counts.items():
+        table.add_row(status, str(count))
+    console.print(table)
+    if waiting is None:
+        console.print("none waits for its outcome")
+    else:
+        age_s = (datetime.now(UTC) - waiting).total_seconds()
+        console.print(f"the oldest without an outcome has waited {age_s:.0f} s, since {waiting:%F %T} UTC")
+
+
+def print_story(
+    console: Console,
+    entry: JournalEntry,
+    deliveries: Sequence[Delivery],
+    story: Sequence[tuple[datetime, str]],
+) -> None:
+    """Print all that is known of one image."""
+    console.print(f"{entry.sop_instance_uid}: {entry.status}", highlight=False)
+    if entry.reason:
+        console.print(f"{entry.reason}: {entry.message}", highlight=False)
+    if entry.result:
+        print_zones(console, entry.result)
+    for delivery in deliveries:
+        told = f": {delivery.message}" if delivery.message else ""
+        console.print(f"to {delivery.destination}: {delivery.status}{told}", highlight=False)
+    for at, what in story:
+        console.print(f"{at:%F %T} UTC  {what}", highlight=False)
