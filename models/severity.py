@@ -158,13 +158,13 @@ class SeverityScorer:
             If ``pixels`` is not a non-empty float32 image of finite values in [0, 1].
         """
         _check(pixels)
-        found = self.find_lungs(pixels)
+        found = find_lungs(self._lungs, pixels)
         if isinstance(found.lungs, NoLungs):
             return NotAssessable(self._algorithm, found.lungs.reason, found.lungs.message, found.mask)
-        opacity = (
-            self.find_opacity(pixels, found.lungs).at_source() > self._opacity.spec.probability_threshold
-        )
         zones = zone_map(found.lungs)
+        probability = self.find_opacity(pixels, found.lungs).at_source()
+        # Stage II never saw what lies outside the lungs, so what it says there means nothing.
+        opacity = (probability > self._opacity.spec.probability_threshold) & (zones > 0)
         involvement = measure(zones, opacity, self._involvement_threshold)
         return SeverityResult(
             algorithm=self._algorithm,
@@ -175,28 +175,6 @@ class SeverityScorer:
             opacity_mask=opacity,
             warnings=found.lungs.warnings,
         )
-
-    def find_lungs(self, pixels: NDArray[np.float32]) -> FoundLungs:
-        """Run stage I and the clean-up.
-
-        Parameters
-        ----------
-        pixels : numpy.ndarray
-            As for ``score``.
-
-        Returns
-        -------
-        FoundLungs
-        """
-        answer = self._lungs.segment(pixels)
-        threshold = self._lungs.spec.probability_threshold
-        mask = answer.at_source() > threshold
-        lungs = separate(clean(answer.probability > threshold))
-        if isinstance(lungs, NoLungs):
-            return FoundLungs(mask, lungs)
-        right, left = (_lung_at_source(answer, lung, threshold) for lung in (lungs.right, lungs.left))
-        lungs = Lungs(right, left & ~right, lungs.warnings)
-        return FoundLungs(mask, implausible(lungs) or lungs)
 
     def find_opacity(self, pixels: NDArray[np.float32], lungs: Lungs) -> Segmentation:
         """Run stage II on the lungs alone: the rest is blackened, their box is cut out.
@@ -215,6 +193,31 @@ class SeverityScorer:
         """
         both = lungs.right | lungs.left
         return self._opacity.segment(pixels, Box.around(both), both)
+
+
+def find_lungs(segmenter: Segmenter, pixels: NDArray[np.float32]) -> FoundLungs:
+    """Run stage I, clean its mask, tell the lungs apart and check that they look like lungs.
+
+    Parameters
+    ----------
+    segmenter : Segmenter
+        Stage I.
+    pixels : numpy.ndarray
+        As for ``SeverityScorer.score``.
+
+    Returns
+    -------
+    FoundLungs
+    """
+    answer = segmenter.segment(pixels)
+    threshold = segmenter.spec.probability_threshold
+    mask = answer.at_source() > threshold
+    lungs = separate(clean(answer.probability > threshold))
+    if isinstance(lungs, NoLungs):
+        return FoundLungs(mask, lungs)
+    right, left = (_lung_at_source(answer, lung, threshold) for lung in (lungs.right, lungs.left))
+    lungs = Lungs(right, left & ~right, lungs.warnings)
+    return FoundLungs(mask, implausible(lungs) or lungs)
 
 
 def measure(

@@ -1,0 +1,41 @@
+"""Intervals by resampling patient groups, since films of one patient are not independent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Statistic = Callable[[NDArray[np.intp]], float]
+REPEATS = 2000
+
+
+def interval(statistic: Statistic, groups: Sequence[str], seed: int = 0) -> tuple[float, float]:
+    """Return the 95 % percentile interval of a statistic over patients.
+
+    Parameters
+    ----------
+    statistic : callable
+        Takes the indices of the drawn films, returns a number (NaN draws are left out).
+    groups : sequence of str
+        Patient group of each film.
+    seed : int
+        Of the draws.
+
+    Returns
+    -------
+    tuple of float
+        Lower and upper end; NaN both if there are fewer than two groups.
+    """
+    names = np.asarray(groups)
+    members = [np.flatnonzero(names == name) for name in np.unique(names)]
+    if len(members) < 2:
+        return float("nan"), float("nan")
+    generator = np.random.default_rng(seed)
+    draws = []
+    for _ in range(REPEATS):
+        chosen = generator.integers(0, len(members), len(members))
+        draws.append(statistic(np.concatenate([members[index] for index in chosen])))
+    low, high = np.nanpercentile(draws, (2.5, 97.5))
+    return float(low), float(high)

@@ -1,0 +1,126 @@
+"""Stage II's views: lungs found, masked and cut by stage I, exactly as at inference."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from models.checkpoint import NetworkSpec, Role, load_checkpoint
+from models.geometry import Box, CropResize, Shape
+from models.segmenter import Segmenter, TorchForward, network_view
+from models.severity import find_lungs
+from models.zones import NoLungs, zone_map
+from training.dataset import Film, read_mask, read_pixels
+from training.losses import brixia_shares
+from training.samples import Samples, as_bytes, stacked
+
+LAYERS = ("lungs", "zones", "opacity", "boxes")
+
+Crop = tuple[NDArray[np.uint8], ...]
+
+
+def opacity_samples(films: Sequence[Film], spec: NetworkSpec, shape: Shape, lungs: Path) -> Samples:
+    """Cut the lungs out of films with stage I's network, as inference does.
+
+    Parameters
+    ----------
+    films : sequence of Film
+        Those that stage I cannot cut, and those of which nothing is known, are left out.
+    spec : NetworkSpec
+        Stage II's network.
+    shape : tuple of int
+        (rows, columns) of the tensors.
+    lungs : pathlib.Path
+        Checkpoint folder of stage I.
+
+    Returns
+    -------
+    Samples
+        Layers ``lungs`` (0, 1), ``zones`` (0 to 6), ``opacity`` (0, 1), ``boxes`` (0, 1); labels as
+        ``training.losses.opacity_losses`` asks for.
+    """
+    told = [film for film in films if not math.isnan(film_presence(film)) or film.brixia is not None]
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
+        crops = list(pool.map(partial(cut, spec=spec, shape=shape, lungs=lungs), told, chunksize=8))
+    pairs = [(film, crop) for film, crop in zip(told, crops, strict=True) if crop is not None]
+    views, *maps = (stacked(arrays) for arrays in zip(*(crop for _, crop in pairs), strict=True))
+    return Samples(views, torch.cat(maps, 1), LAYERS, film_labels([film for film, _ in pairs]))
+
+
+_STAGE_ONE: dict[Path, Segmenter] = {}
+
+
+def cut(film: Film, spec: NetworkSpec, shape: Shape, lungs: Path) -> Crop | None:
+    """Return one film's view and its four maps, or None if stage I finds no two lungs on it."""
+    torch.set_num_threads(1)
+    if lungs not in _STAGE_ONE:
+        network, lung_spec = load_checkpoint(lungs, Role.LUNGS)
+        _STAGE_ONE[lungs] = Segmenter(lung_spec, TorchForward(network, torch.device("cpu")))
+    pixels = read_pixels(film.image)
+    found = find_lungs(_STAGE_ONE[lungs], pixels).lungs
+    if isinstance(found, NoLungs):
+        return None
+    both = found.right | found.left
+    geometry = CropResize((pixels.shape[0], pixels.shape[1]), Box.around(both), shape, spec.resize)
+    opacity = read_mask(film.opacity_mask) if film.opacity_mask else np.zeros_like(both)
+    layers = (both.astype(np.uint8), zone_map(found), opacity.astype(np.uint8), _filled(film.boxes, both))
+    view = network_view(pixels, spec, geometry, both)
+    return as_bytes(view), *(_nearest(layer, geometry) for layer in layers)
+
+
+def film_presence(film: Film) -> float:
+    """Return 1.0 if a film shows opacity, 0.0 if it does not, NaN if nobody knows."""
+    if film.opacity_mask:
+        return float(read_mask(film.opacity_mask).any())
+    if film.normal or film.consensus == 0:
+        return 0.0
+    if film.consensus is not None or film.boxes or film.finding == "pneumonia":
+        return 1.0
+    if film.brixia is not None:
+        return float(film.brixia.sum() > 0)
+    return math.nan
+
+
+def film_labels(films: Sequence[Film]) -> dict[str, torch.Tensor]:
+    """Return the labels of films as tensors, NaN where there is none."""
+    unknown = np.full(6, np.nan, np.float32)
+    teacher = [unknown if film.teacher is None else film.teacher for film in films]
+    brixia = [
+        unknown if film.brixia is None or film.opacity_mask or film.teacher is not None else film.brixia
+        for film in films
+    ]
+    consensus = [math.nan if film.consensus is None else film.consensus for film in films]
+    return {
+        "has_mask": torch.tensor([float(film.opacity_mask is not None) for film in films]),
+        "has_boxes": torch.tensor([float(bool(film.boxes)) for film in films]),
+        "normal": torch.tensor([float(film.normal) for film in films]),
+        "presence": torch.tensor([film_presence(film) for film in films]),
+        "consensus": torch.tensor(consensus, dtype=torch.float32),
+        "teacher": torch.from_numpy(np.stack(teacher)),
+        "brixia": brixia_shares(torch.from_numpy(np.stack(brixia))),
+    }
+
+
+def _filled(boxes: Sequence[Box], like: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    result = np.zeros_like(like, np.uint8)
+    for box in boxes:
+        result[box.slices] = 1
+    return result
+
+
+def _nearest(labels: NDArray[np.uint8], geometry: CropResize) -> NDArray[np.uint8]:
+    inner, box = geometry.inner, geometry.box
+    rows = box.top + ((np.arange(inner.shape[0]) + 0.5) * box.shape[0] / inner.shape[0]).astype(int)
+    columns = box.left + ((np.arange(inner.shape[1]) + 0.5) * box.shape[1] / inner.shape[1]).astype(int)
+    result = np.zeros(geometry.network_shape, np.uint8)
+    result[inner.slices] = labels[np.ix_(rows, columns)]
+    return result

@@ -1,0 +1,96 @@
+"""Films as tensors that stay in memory: views, maps and labels, made with the code that inference uses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from models.checkpoint import NetworkSpec
+from models.geometry import Box, CropResize, Shape
+from models.segmenter import network_view
+from training.dataset import Film, read_mask, read_pixels
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Training or validation films.
+
+    Parameters
+    ----------
+    views : torch.Tensor
+        uint8, (films, 1, rows, columns): what the network sees, before normalisation, times 255.
+    maps : torch.Tensor
+        uint8, (films, layers, rows, columns): label images, same geometry.
+    layers : tuple of str
+        What each layer is; see ``training.losses``.
+    labels : dict of str to torch.Tensor
+        float32, (films, …) each; NaN where a film has no such label.
+    """
+
+    views: torch.Tensor
+    maps: torch.Tensor
+    layers: tuple[str, ...]
+    labels: dict[str, torch.Tensor]
+
+    def __len__(self) -> int:
+        """Return the number of films."""
+        return self.views.shape[0]
+
+    def layer(self, name: str) -> torch.Tensor:
+        """Return one layer of the maps, uint8, (films, 1, rows, columns)."""
+        return named_layers(self.maps, self.layers)[name]
+
+    def to(self, device: torch.device) -> Samples:
+        """Return the same samples on another device."""
+        labels = {name: value.to(device) for name, value in self.labels.items()}
+        return Samples(self.views.to(device), self.maps.to(device), self.layers, labels)
+
+
+def named_layers(maps: torch.Tensor, names: Sequence[str]) -> dict[str, torch.Tensor]:
+    """Return the layers of maps (batch, layers, rows, columns) by name, (batch, 1, rows, columns) each."""
+    return {name: maps[:, index : index + 1] for index, name in enumerate(names)}
+
+
+def lung_samples(films: Sequence[Film], spec: NetworkSpec, shape: Shape, both_masks: bool) -> Samples:
+    """Whole films with their lung masks.
+
+    Parameters
+    ----------
+    films : sequence of Film
+        Those without a lung mask are left out.
+    spec : NetworkSpec
+        The network.
+    shape : tuple of int
+        (rows, columns) of the tensors.
+    both_masks : bool
+        True: a film with two masks counts twice, once with each. False: only the first is used.
+
+    Returns
+    -------
+    Samples
+        One layer, ``lungs`` (0 or 1); no labels.
+    """
+    views, maps = [], []
+    for film in films:
+        pixels = read_pixels(film.image)
+        source = (pixels.shape[0], pixels.shape[1])
+        geometry = CropResize(source, Box.whole(source), shape, spec.resize)
+        view = as_bytes(network_view(pixels, spec, geometry))
+        for path in film.lung_masks if both_masks else film.lung_masks[:1]:
+            views.append(view)
+            maps.append((geometry.forward(read_mask(path).astype(np.float32)) > 0.5).astype(np.uint8))
+    return Samples(stacked(views), stacked(maps), ("lungs",), {})
+
+
+def as_bytes(view: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Return a view in [0, 1] as uint8 in 0 to 255, rounded."""
+    return np.asarray(np.rint(view * 255.0), np.uint8)
+
+
+def stacked(arrays: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
+    """Return equal (rows, columns) arrays as one (films, 1, rows, columns) tensor."""
+    return torch.from_numpy(np.stack(arrays))[:, None].contiguous()
