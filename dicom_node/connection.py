@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import socket
 import threading
 from dataclasses import dataclass
 from socketserver import BaseServer
-from typing import Any
+from typing import Any, cast
 
+from pynetdicom import evt
 from pynetdicom.transport import ThreadedAssociationServer
 
 logger = logging.getLogger(__name__)
@@ -72,6 +74,11 @@ class Connection(socket.socket):
         self._received_bytes = 0
         return super().send(data, flags)
 
+    def shutdown(self, how: int, /) -> None:
+        """Shut down; a peer that is gone already is no error, or pynetdicom would not close the socket."""
+        with contextlib.suppress(OSError):
+            super().shutdown(how)
+
 
 class LimitedAssociationServer(ThreadedAssociationServer):
     """pynetdicom's threaded server with ``Connection`` sockets and a bound on open connections."""
@@ -113,3 +120,13 @@ class LimitedAssociationServer(ThreadedAssociationServer):
         # AssociationServer.shutdown expects a server that AE.start_server has registered
         BaseServer.shutdown(self)
         self.server_close()
+
+
+def stop_waiting(event: evt.Event) -> None:
+    """End the thread of a connection that closed without asking for an association.
+
+    pynetdicom lets it wait for the rest of the association timeout; port checks would pile such threads
+    up. Bind it to ``evt.EVT_CONN_CLOSE``.
+    """
+    if event.assoc.requestor.primitive is None:
+        event.assoc.dul.to_user_queue.put(cast(Any, None))

@@ -33,7 +33,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     Verification,
 )
 
-from dicom_node.connection import ConnectionLimits, LimitedAssociationServer
+from dicom_node.connection import ConnectionLimits, LimitedAssociationServer, stop_waiting
 from dicom_node.errors import DicomNodeError, InvalidInstance, MismatchedInstance, UndecodableInstance
 from dicom_node.incoming import Identity, read_identity
 from dicom_node.instance import ReceivedInstance
@@ -188,6 +188,7 @@ class StorageSCP:
             (evt.EVT_REQUESTED, self._on_requested),
             (evt.EVT_ACCEPTED, self._on_accepted),
             (evt.EVT_C_STORE, self._on_store),
+            (evt.EVT_CONN_CLOSE, stop_waiting),
         ]
         limits = ConnectionLimits(
             maximum_connections=settings.maximum_associations + _SPARE_CONNECTIONS,

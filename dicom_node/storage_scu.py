@@ -207,33 +207,35 @@ def _association(
 ) -> Iterator[Association]:
     ae = AE(calling_ae_title)
     ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = remote.timeout_s
+    connections: list[socket.socket] = []
+    handlers: list[evt.EventHandlerType] = [(evt.EVT_ACSE_SENT, _keep_connection, [connections])]
     try:
-        association = ae.associate(
-            remote.host,
-            remote.port,
-            contexts,
-            remote.ae_title,
-            max_pdu=0,
-            evt_handlers=[(evt.EVT_CONN_OPEN, _send_at_once)],
-        )
-    except OSError as error:
-        raise AssociationFailed(
-            f"{remote} cannot be reached ({error.strerror or error}): check the host name"
-        ) from error
-    # an association without any accepted context is a verdict on what was offered, not on the peer
-    if not association.is_established and not association.rejected_contexts:
-        raise AssociationFailed(_why_no_association(remote, calling_ae_title, association))
-    try:
-        yield association
-    finally:
-        if association.is_established:
+        try:
+            association = ae.associate(
+                remote.host, remote.port, contexts, remote.ae_title, max_pdu=0, evt_handlers=handlers
+            )
+        except OSError as error:
+            reason = error.strerror or error
+            raise AssociationFailed(f"{remote} cannot be reached ({reason}): check the host name") from error
+        # an association without any accepted context is a verdict on what was offered, not on the peer
+        if not association.is_established and not association.rejected_contexts:
+            raise AssociationFailed(_why_no_association(remote, calling_ae_title, association))
+        try:
+            yield association
+        finally:
             association.release()
+    finally:
+        # pynetdicom leaves a socket open that was never connected, or whose peer was the first to go
+        for connection in connections:
+            connection.close()
 
 
-def _send_at_once(event: evt.Event) -> None:
+def _keep_connection(event: evt.Event, connections: list[socket.socket]) -> None:
+    # the request to associate passes here before the connection is tried
     wrapped = event.assoc.dul.socket
-    if wrapped is not None and wrapped.socket is not None:
+    if wrapped is not None and wrapped.socket is not None and wrapped.socket not in connections:
         wrapped.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connections.append(wrapped.socket)
 
 
 def _why_no_association(remote: RemoteAE, calling_ae_title: str, association: Association) -> str:
@@ -267,7 +269,8 @@ def _send(association: Association, remote: RemoteAE, instance: _Outgoing, numbe
         return StoreOutcome(uid, None, f"{remote} gave no answer to this instance")
     outcome = StoreOutcome(uid, int(answer.Status), str(answer.get("ErrorComment", "")))
     if not outcome.succeeded:
-        logger.warning("%s refused by %s with 0x%04X: %s", uid, remote, answer.Status, outcome.comment)
+        # the peer's comment stays out of the log: some quote names and patient identifiers
+        logger.warning("%s refused by %s with 0x%04X", uid, remote, answer.Status)
     return outcome
 
 
