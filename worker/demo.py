@@ -101,19 +101,23 @@ def _pacs() -> Iterator[tuple[int, dict[str, bytes], threading.Event]]:
     complete = threading.Event()
 
     def keep(event: evt.Event) -> int:
-        kind = "SR" if "SR" in event.request.AffectedSOPClassUID.name else "SC"
-        received[kind] = event.encoded_dataset()
+        encoded = event.encoded_dataset()
+        kind = (
+            "SR" if pydicom.dcmread(BytesIO(encoded), specific_tags=["Modality"]).Modality == "SR" else "SC"
+        )
+        received[kind] = encoded
         if len(received) == 2:
             complete.set()
         return 0x0000
 
     ae = AE(_PACS)
     ae.supported_contexts = StoragePresentationContexts
-    server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, keep)])
+    port = _free_port()
+    ae.start_server(("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_C_STORE, keep)])
     try:
-        yield server.server_address[1], received, complete
+        yield port, received, complete
     finally:
-        server.shutdown()
+        ae.shutdown()
 
 
 @contextmanager

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicom_node.errors import DicomNodeError, NotEligible
-from dicom_node.report import ReportSettings, build_report
+from dicom_node.report import build_report
+from dicom_node.report_settings import ReportSettings
 from dicom_node.secondary_capture import render_overlay
 from models.result import ZONE_ORDER
 from worker.errors import WorkerError

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from dicom_node.errors import AssociationFailed, DicomNodeError, NotEligible, UndecodableInstance
 from dicom_node.instance import ReceivedInstance
+from dicom_node.report_settings import ReportSettings
 from dicom_node.storage_scu import RemoteAE, store
 from worker.entry import DeliveryStatus, EntryStatus
 from worker.errors import MissingInstance, WorkerError
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dicom_node.pixels import Radiograph
-    from dicom_node.report import ReportSettings
     from models.result import AlgorithmId, Result
     from worker.entry import Delivery, JournalEntry
     from worker.journal import Journal
@@ -218,7 +218,7 @@ def purge(stage: Sweeping) -> int:
 
 
 def _write_reports(radiograph: Radiograph, result: Result, stage: Scoring) -> dict[str, str]:
-    from dicom_node.report import ReportSettings, build_report  # noqa: PLC0415
+    from dicom_node.report import build_report  # noqa: PLC0415
 
     created_at = datetime.now(UTC)
     uid = str(radiograph.dataset.SOPInstanceUID)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Engine
 
 from dicom_node.instance import ReceivedInstance
+from dicom_node.report_settings import ReportSettings
 from dicom_node.storage_scp import NodeSettings
 from dicom_node.storage_scu import RemoteAE
 from worker.database import open_engine, require_current
@@ -64,8 +65,6 @@ class Service:
         models.errors.CheckpointError
             When weights are missing or altered.
         """
-        from dicom_node.report import ReportSettings  # noqa: PLC0415 - the listener does without
-
         return Scoring(
             spool=self.spool,
             journal=self.journal,

@@ -1,0 +1,310 @@
+"""The story of one image, step by step, on a real journal and spool and over real associations."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydicom import dcmread
+from sqlalchemy import Engine, update
+
+from dicom_node.instance import ReceivedInstance
+from dicom_node.report_settings import ReportSettings
+from dicom_node.storage_scu import RemoteAE
+from worker.entry import DeliveryStatus, EntryStatus
+from worker.errors import StorageError
+from worker.history import History
+from worker.journal import Journal
+from worker.pipeline import Delivering, Scoring, Sweeping, accept, deliver, score, sweep
+from worker.schema import DeliveryRow
+from worker.spool import Spool
+from worker.upkeep import Upkeep
+
+SR, SC = "1.2.840.10008.5.1.4.1.1.88.33", "1.2.840.10008.5.1.4.1.1.7"
+MakeInstance = Callable[..., ReceivedInstance]
+
+
+@pytest.fixture
+def film(sample_films: list[Path], make_instance: MakeInstance) -> ReceivedInstance:
+    encoded = sample_films[0].read_bytes()
+    uid = str(dcmread(BytesIO(encoded), stop_before_pixels=True).SOPInstanceUID)
+    return make_instance(uid, encoded)
+
+
+@pytest.fixture
+def scoring(spool: Spool, journal: Journal, bells: Any, fixed_scorer: Any) -> Scoring:
+    return Scoring(spool, journal, bells, fixed_scorer, {"PACS": ReportSettings()}, maximum_attempts=2)
+
+
+@pytest.fixture
+def delivering(spool: Spool, journal: Journal, loopback_pacs: Any) -> Delivering:
+    remote = RemoteAE("PACS", "127.0.0.1", loopback_pacs.port, timeout_s=5)
+    return Delivering(spool, journal, {"PACS": remote}, "CXRWORKER", timedelta(days=1))
+
+
+@pytest.fixture
+def sweeping(spool: Spool, upkeep: Upkeep, bells: Any) -> Sweeping:
+    return Sweeping(
+        spool=spool,
+        upkeep=upkeep,
+        doorbell=bells,
+        claim_timeout=timedelta(minutes=5),
+        ring_again_after=timedelta(0),
+        keep_delivered=timedelta(0),
+        maximum_attempts=2,
+    )
+
+
+def status(history: History, uid: str) -> tuple[EntryStatus, str | None]:
+    entry = history.entry(uid)
+    assert entry is not None
+    return entry.status, entry.reason
+
+
+def due_now(engine: Engine) -> None:
+    """Let every retry be due, as time would."""
+    with engine.begin() as connection:
+        connection.execute(update(DeliveryRow).values(due_at=DeliveryRow.created_at))
+
+
+def test_accepted_scored_delivered(
+    film: ReceivedInstance, scoring: Scoring, delivering: Delivering, history: History, loopback_pacs: Any
+) -> None:
+    uid = film.sop_instance_uid
+    accept(film, scoring.spool, scoring.journal, scoring.doorbell)
+    assert status(history, uid) == (EntryStatus.RECEIVED, None)
+    score(uid, scoring)
+    assert status(history, uid) == (EntryStatus.REPORTED, None)
+    deliver(uid, delivering)
+    assert status(history, uid) == (EntryStatus.STORED, None)
+    assert scoring.doorbell.score == [uid]
+    assert scoring.doorbell.deliver == [uid]
+    assert sorted(dataset.SOPClassUID for dataset in loopback_pacs.datasets) == sorted([SR, SC])
+    source = dcmread(BytesIO(film.encoded))
+    assert {dataset.StudyInstanceUID for dataset in loopback_pacs.datasets} == {source.StudyInstanceUID}
+    entry = history.entry(uid)
+    assert entry is not None
+    assert entry.result is not None
+    assert (entry.result["outcome"], entry.result["score"]) == ("scored", 1)
+    assert [zone["fraction"] for zone in entry.result["zones"]] == [0, 0, 1, 0, 0, 0]
+
+
+def test_every_step_twice_changes_nothing(
+    film: ReceivedInstance, scoring: Scoring, delivering: Delivering, history: History, loopback_pacs: Any
+) -> None:
+    uid = film.sop_instance_uid
+    for _ in range(2):
+        accept(film, scoring.spool, scoring.journal, scoring.doorbell)
+        for _ in range(2):
+            score(uid, scoring)
+            deliver(uid, delivering)
+    assert len(loopback_pacs.files) == 2
+    assert scoring.scorer.calls == 1
+    assert scoring.doorbell.score == [uid]
+
+
+def test_a_report_made_again_does_not_replace_the_first(
+    film: ReceivedInstance, scoring: Scoring, upkeep: Upkeep, history: History, loopback_pacs: Any
+) -> None:
+    """The worker died after the report was written and before the journal knew."""
+    uid = film.sop_instance_uid
+    dying = replace(scoring, journal=_DyingJournal(scoring.journal))
+    accept(film, scoring.spool, scoring.journal, scoring.doorbell)
+    with pytest.raises(SystemExit):
+        score(uid, dying)
+    variant = f"{scoring.scorer.algorithm.digest[:16]}-{ReportSettings().digest[:16]}"
+    first = scoring.spool.read_report(uid, variant)
+    upkeep.restore_stale(datetime.now(UTC), maximum_attempts=3)
+    score(uid, scoring)
+    (delivery,) = history.deliveries(uid)
+    assert delivery.variant == variant
+    assert scoring.spool.read_report(uid, variant) == first
+
+
+class _DyingJournal:
+    """A journal whose process dies when a report is to be recorded."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.claim = journal.claim
+
+    def mark_reported(self, *_: object) -> bool:
+        raise SystemExit
+
+
+def test_without_destination_the_report_waits(
+    film: ReceivedInstance, scoring: Scoring, delivering: Delivering, history: History, tmp_path: Path
+) -> None:
+    uid = film.sop_instance_uid
+    accept(film, scoring.spool, scoring.journal, scoring.doorbell)
+    score(uid, replace(scoring, forms={}))
+    deliver(uid, delivering)
+    assert status(history, uid) == (EntryStatus.REPORTED, None)
+    assert len(list((tmp_path / "spool" / "reports").iterdir())) == 2
+    assert "no destination" in history.story(uid)[-1][1]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"ViewPosition": "LL"}, "lateral-view"),
+        ({"BodyPartExamined": "HAND"}, "not-a-chest"),
+        ({"Modality": "CT"}, "not-a-radiograph"),
+        ({"PixelData": None}, "no-pixels"),
+        ({"Rows": 4000}, "broken-pixels"),
+    ],
+)
+def test_what_is_not_eligible_is_rejected_with_a_reason(
+    make_film: Callable[..., bytes],
+    make_instance: MakeInstance,
+    scoring: Scoring,
+    history: History,
+    change: dict[str, Any],
+    reason: str,
+) -> None:
+    size = {"Rows": 400, "Columns": 400, "PixelData": bytes(400 * 400 * 2)}
+    film = make_instance(encoded=make_film(**(size | change)))
+    accept(film, scoring.spool, scoring.journal, scoring.doorbell)
+    score(film.sop_instance_uid, scoring)
+    assert status(history, film.sop_instance_uid) == (EntryStatus.REJECTED, reason)
+    assert scoring.doorbell.deliver == []
+    assert scoring.scorer.calls == 0
+    entry = history.entry(film.sop_instance_uid)
+    assert entry is not None
+    assert "Synthetic" not in str(entry.message)
+
+
+def test_an_unexpected_error_ends_with_that_image_and_quotes_nothing(
+    film: ReceivedInstance,
+    scoring: Scoring,
+    history: History,
+    fixed_scorer: Any,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    uid = film.sop_instance_uid
+    fixed_scorer.error = ValueError("bad value 'Sample^Chest Radiograph'")
+    accept(film, scoring.spool, scoring.journal, scoring.doorbell)
+    score(uid, scoring)
+    assert status(history, uid) == (EntryStatus.RECEIVED, None)
+    score(uid, scoring)
+    assert status(history, uid) == (EntryStatus.FAILED, "scoring-error")
+    entry = history.entry(uid)
+    assert entry is not None
+    assert "ValueError at conftest.py" in str(entry.message)
+    assert "Sample" not in f"{entry.message} {history.story(uid)} {caplog.text}"
+
+
+def test_a_file_that_is_gone_fails_at_once(
+    film: ReceivedInstance, scoring: Scoring, spool: Spool, history: History
+) -> None:
+    accept(film, spool, scoring.journal, scoring.doorbell)
+    spool.remove(film.sop_instance_uid)
+    score(film.sop_instance_uid, scoring)
+    assert status(history, film.sop_instance_uid) == (EntryStatus.FAILED, "missing-file")
+
+
+def test_success_is_not_answered_when_the_spool_is_full(
+    film: ReceivedInstance, scoring: Scoring, history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StorageError):
+        accept(film, scoring.spool, scoring.journal, scoring.doorbell)
+    assert history.entry(film.sop_instance_uid) is None
+
+
+@pytest.fixture
+def reported(film: ReceivedInstance, scoring: Scoring) -> str:
+    accept(film, scoring.spool, scoring.journal, scoring.doorbell)
+    score(film.sop_instance_uid, scoring)
+    return film.sop_instance_uid
+
+
+def test_a_pacs_that_is_down_is_tried_again_without_scoring_again(
+    reported: str,
+    scoring: Scoring,
+    delivering: Delivering,
+    sweeping: Sweeping,
+    history: History,
+    engine: Engine,
+    loopback_pacs: Any,
+    bells: Any,
+) -> None:
+    loopback_pacs.stop()
+    deliver(reported, delivering)
+    (delivery,) = history.deliveries(reported)
+    assert delivery.status is DeliveryStatus.PENDING
+    assert status(history, reported)[0] is EntryStatus.REPORTED
+    loopback_pacs.start()
+    due_now(engine)
+    bells.deliver.clear()
+    sweep(sweeping)
+    assert bells.deliver == [reported]
+    deliver(reported, delivering)
+    assert status(history, reported)[0] is EntryStatus.STORED
+    assert len(loopback_pacs.files) == 2
+    assert scoring.scorer.calls == 1
+
+
+def test_a_pacs_that_is_down_for_good_ends_in_a_visible_failure(
+    reported: str, delivering: Delivering, history: History, loopback_pacs: Any
+) -> None:
+    loopback_pacs.stop()
+    deliver(reported, replace(delivering, give_up_after=timedelta(0)))
+    assert status(history, reported) == (EntryStatus.FAILED, "delivery-refused")
+    loopback_pacs.start()
+
+
+@pytest.mark.parametrize(
+    ("statuses", "expected"),
+    [
+        ({SR: 0xA700}, EntryStatus.REPORTED),
+        ({SC: 0xA700}, EntryStatus.REPORTED),
+        ({SR: 0xC000}, EntryStatus.STORED),
+        ({SC: 0xC000}, EntryStatus.FAILED),
+        ({SR: 0xB000, SC: 0xB007}, EntryStatus.STORED),
+    ],
+)
+def test_what_the_pacs_answers_decides(
+    reported: str,
+    delivering: Delivering,
+    history: History,
+    loopback_pacs: Any,
+    statuses: dict[str, int],
+    expected: EntryStatus,
+) -> None:
+    loopback_pacs.statuses = statuses
+    deliver(reported, delivering)
+    assert status(history, reported)[0] is expected
+    (delivery,) = history.deliveries(reported)
+    assert all(f"0x{status:04X}" in str(delivery.message) for status in statuses.values())
+
+
+def test_a_pacs_that_takes_no_reports_gets_the_capture_and_the_entry_says_so(
+    reported: str, delivering: Delivering, history: History, loopback_pacs: Any
+) -> None:
+    loopback_pacs.refused = [SR]
+    loopback_pacs.restart()
+    deliver(reported, delivering)
+    assert status(history, reported)[0] is EntryStatus.STORED
+    assert [dataset.SOPClassUID for dataset in loopback_pacs.datasets] == [SC]
+    (delivery,) = history.deliveries(reported)
+    assert "report not stored" in str(delivery.message)
+
+
+def test_retention_removes_files_and_keeps_the_story(
+    reported: str, delivering: Delivering, sweeping: Sweeping, spool: Spool, history: History, tmp_path: Path
+) -> None:
+    sweep(sweeping)
+    assert spool.read_instance(reported)
+    deliver(reported, delivering)
+    sweep(sweeping)
+    assert not [path for path in (tmp_path / "spool").rglob("*") if path.is_file()]
+    assert history.story(reported)[-1][1].startswith("files removed")
