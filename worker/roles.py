@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 
 from celery.apps.worker import Worker
-from celery.signals import worker_process_init
+from celery.signals import worker_process_init, worker_ready
 from celery.worker import WorkController
 
 from dicom_node.storage_scp import StorageSCP
@@ -82,6 +82,7 @@ def work(settings: Settings, queues: Sequence[str], concurrency: int) -> None:
     if SCORE_QUEUE in queues:
         _check_scorer(settings)
         worker_process_init.connect(lambda **_: queue.service().scoring, weak=False)
+    worker_ready.connect(lambda **_: logger.info("ready: working on %s", ", ".join(queues)), weak=False)
     worker = Worker(
         app=queue.app,
         hostname=worker_name(queues),

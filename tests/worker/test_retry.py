@@ -1,0 +1,39 @@
+"""Decisions about trying again, as tables."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from dicom_node.storage_scu import StoreOutcome
+from worker.entry import DeliveryStatus
+from worker.retry import judge_delivery, retry_at
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(("attempts", "expected_s"), [(1, 2), (2, 4), (5, 32), (10, 900), (10_000, 900)])
+def test_delays_double_up_to_a_quarter_of_an_hour(attempts: int, expected_s: float) -> None:
+    delays = [(retry_at(attempts, NOW) - NOW) / timedelta(seconds=1) for _ in range(100)]
+    assert all(0.8 * expected_s <= delay <= 1.2 * expected_s for delay in delays)
+    assert max(delays) > min(delays)
+
+
+@pytest.mark.parametrize(
+    ("report", "capture", "expected"),
+    [
+        (0x0000, 0x0000, DeliveryStatus.STORED),
+        (0xB000, 0xB006, DeliveryStatus.STORED),
+        (0xC000, 0x0000, DeliveryStatus.STORED),
+        (0x0000, 0xC000, DeliveryStatus.FAILED),
+        (0xC000, 0xC000, DeliveryStatus.FAILED),
+        (0xA700, 0x0000, DeliveryStatus.PENDING),
+        (0x0000, 0xA700, DeliveryStatus.PENDING),
+        (None, 0x0000, DeliveryStatus.PENDING),
+        (0xC000, None, DeliveryStatus.PENDING),
+    ],
+)
+def test_answers_decide(report: int | None, capture: int | None, expected: DeliveryStatus) -> None:
+    status, message = judge_delivery(StoreOutcome("1.2", report, ""), StoreOutcome("1.3", capture, "why"))
+    assert status is expected
+    assert message.startswith("report ")
+    assert "(why)" in message
