@@ -1,0 +1,39 @@
+"""The choices a destination may make about its reports."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+SrClass = Literal["comprehensive", "comprehensive-3d", "enhanced"]
+CaptureKind = Literal["rgb", "monochrome"]
+
+
+@dataclass(frozen=True)
+class ReportSettings:
+    """Settings that change the objects sent, never the score.
+
+    Parameters
+    ----------
+    sr_class : str
+        Storage class of the report: ``comprehensive`` (understood by most), ``comprehensive-3d`` or
+        ``enhanced``.
+    capture : str
+        ``rgb``, or ``monochrome`` for archives that refuse colour.
+    language : str
+        RFC 5646 tag stated as the language of the report's texts, which are English.
+    grade_severity : bool
+        Add the grade mild, moderate or severe (a third of the score's range each) to the total.
+    """
+
+    sr_class: SrClass = "comprehensive"
+    capture: CaptureKind = "rgb"
+    language: str = "en-US"
+    grade_severity: bool = False
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hexadecimal) over all settings: part of every UID made under them."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
