@@ -1,0 +1,1 @@
+"""Three real chest radiographs as DICOM objects, for the demonstration and the tests; see ATTRIBUTION.md."""
