@@ -47,5 +47,7 @@ def configure_logging(level: str, style: Literal["text", "json"]) -> None:
         warnings.filterwarnings("ignore", module=name)
     # The node and the client say in one line of their own what these say in many.
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
+    # It warns that the embedded broker has no host name.
+    logging.getLogger("kombu.connection").setLevel(logging.ERROR)
     for name in ("celery", "kombu", "amqp", "alembic"):
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level)))

@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +24,7 @@ from worker.errors import StorageError, WorkerError
 from worker.pipeline import sweep
 from worker.service import Service, load_scorer, node_settings
 from worker.settings import Settings
-from worker.tasks import QUEUES, SCORE_QUEUE, make_queue
+from worker.tasks import QUEUES, SCORE_QUEUE, make_app, make_queue, register
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ def serve(settings: Settings) -> None:
         service.upkeep.forget_bells()
     with ExitStack() as running:
         for name in QUEUES:
-            running.enter_context(_embedded_worker(queue.app, name))
+            running.enter_context(_embedded_worker(settings, queue.service, name))
         running.enter_context(_sweeper_thread(service))
         running.enter_context(StorageSCP(node_settings(settings), service.accept))
         logger.info("ready: %s", _where(settings))
@@ -149,7 +149,10 @@ def _stop_on_signals() -> threading.Event:
 
 
 @contextmanager
-def _embedded_worker(app: object, queue: str) -> Iterator[None]:
+def _embedded_worker(settings: Settings, service: Callable[[], Service], queue: str) -> Iterator[None]:
+    # Its own application: the queues that a worker consumes are kept there, and each worker has one.
+    app = make_app(settings)
+    register(app, service)
     controller = WorkController(
         app=app,
         hostname=worker_name([queue]),

@@ -58,6 +58,15 @@ class TaskQueue:
 
 def make_queue(settings: Settings) -> TaskQueue:
     """Return the queue with its tasks registered; nothing is opened yet."""
+    app = make_app(settings)
+    # One per process, opened by its first task: database connections and networks do not survive a fork.
+    service = cache(lambda: open_service(settings, CeleryDoorbell(app)))
+    register(app, service)
+    return TaskQueue(app, service)
+
+
+def make_app(settings: Settings) -> Celery:
+    """Return a Celery application without tasks."""
     app = Celery("cxr-severity-worker", broker=settings.broker_url, set_as_current=False)
     options: dict[str, object] = {}
     if settings.broker_url.startswith(("redis:", "rediss:")):
@@ -83,13 +92,12 @@ def make_queue(settings: Settings) -> TaskQueue:
         task_default_queue=SCORE_QUEUE,
         task_create_missing_queues=True,
     )
-    # One per process, opened by its first task: database connections and networks do not survive a fork.
-    service = cache(lambda: open_service(settings, CeleryDoorbell(app)))
-    _register(app, service)
-    return TaskQueue(app, service)
+    return app
 
 
-def _register(app: Celery, service: Callable[[], Service]) -> None:
+def register(app: Celery, service: Callable[[], Service]) -> None:
+    """Give the application its two tasks; ``service`` is called when the first one runs."""
+
     def score_instance(sop_instance_uid: str) -> None:
         with_service(lambda ready: score(sop_instance_uid, ready.scoring), sop_instance_uid)
 
@@ -102,5 +110,5 @@ def _register(app: Celery, service: Callable[[], Service]) -> None:
         except StorageError as error:
             logger.warning("%s: %s; rings later", sop_instance_uid, error)
 
-    app.task(score_instance, name="score_instance")
-    app.task(deliver_report, name="deliver_report")
+    app.task(score_instance, name="score_instance", shared=False)
+    app.task(deliver_report, name="deliver_report", shared=False)
