@@ -162,7 +162,13 @@ def _embedded_worker(settings: Settings, service: Callable[[], Service], queue: 
         without_mingle=True,
         without_heartbeat=True,
     )
-    thread = threading.Thread(target=controller.start, name=f"work-{queue}", daemon=True)
+
+    def run() -> None:
+        # Celery looks tasks up in the application that is current in the thread.
+        app.set_current()
+        controller.start()
+
+    thread = threading.Thread(target=run, name=f"work-{queue}", daemon=True)
     thread.start()
     try:
         yield
