@@ -404,7 +404,8 @@ def _make_film(transfer_syntax: str = uid.ExplicitVRLittleEndian, **keywords: An
             setattr(dataset, keyword, value)
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = uid.UID(transfer_syntax)
-    dataset["PixelData"].VR = "OW"
+    if "PixelData" in dataset:
+        dataset["PixelData"].VR = "OW"
     buffer = BytesIO()
     dcmwrite(buffer, dataset, enforce_file_format=True)
     return buffer.getvalue()
