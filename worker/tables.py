@@ -19,7 +19,7 @@ def print_zones(console: Console, record: Mapping[str, Any]) -> None:
     if record["outcome"] != "scored":
         console.print(f"{record['outcome']}: {record['reason']}: {record['message']}", highlight=False)
         return
-    table = Table(title=f"Lung opacity, {RESEARCH_USE}")
+    table = Table(title=f"Lung opacity, {RESEARCH_USE}", min_width=50)
     table.add_column("zone")
     table.add_column("opacity", justify="right")
     table.add_column("score", justify="right")
