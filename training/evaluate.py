@@ -22,7 +22,6 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
-from torchmetrics.functional import pearson_corrcoef, spearman_corrcoef
 
 from models.errors import CheckpointError
 from models.severity import SeverityScorer
@@ -104,7 +103,7 @@ def _score_figures(outcomes: Sequence[FilmOutcome]) -> Figures:
         **_mean("mae", np.abs(errors), scored),
         "rmse": _rounded(rmse),
         "rmse_ci95": _pair(interval(lambda drawn: float(np.sqrt(np.mean(errors[drawn] ** 2))), groups)),
-        "rho": _correlation(pearson_corrcoef, ours, readers),
+        "rho": _correlation("pearson", ours, readers),
         "bias": _rounded(float(errors.mean())),
         "within_one": _rounded(float(np.mean(np.abs(errors) <= 1))),
     }
@@ -131,7 +130,7 @@ def _brixia_figures(outcomes: Sequence[FilmOutcome]) -> Figures:
         return {"n": len(scored)}
     ours = np.array([np.mean(outcome.shares) for outcome in scored if outcome.shares is not None])
     readers = np.array([np.sum(outcome.film.brixia) for outcome in scored if outcome.film.brixia is not None])
-    return {"n": len(scored), "spearman_global": _correlation(spearman_corrcoef, ours, readers)}
+    return {"n": len(scored), "spearman_global": _correlation("spearman", ours, readers)}
 
 
 def _mean(name: str, values: NDArray[np.float64], outcomes: Sequence[FilmOutcome]) -> Figures:
@@ -140,9 +139,13 @@ def _mean(name: str, values: NDArray[np.float64], outcomes: Sequence[FilmOutcome
     return {name: _rounded(float(values.mean())), f"{name}_ci95": _pair(ends)}
 
 
-def _correlation(measure: Any, ours: NDArray[np.float64], readers: NDArray[np.float64]) -> float | None:
+def _correlation(kind: str, ours: NDArray[np.float64], readers: NDArray[np.float64]) -> float | None:
     if np.ptp(ours) == 0 or np.ptp(readers) == 0:
         return None
+    import models.torchvision_ops  # noqa: PLC0415, F401, I001 - must precede the next import
+    from torchmetrics import functional  # noqa: PLC0415 - it imports torchvision
+
+    measure = functional.pearson_corrcoef if kind == "pearson" else functional.spearman_corrcoef
     return _rounded(float(measure(torch.from_numpy(ours).float(), torch.from_numpy(readers).float())))
 
 

@@ -1,0 +1,118 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from models.checkpoint import Role, load_spec
+from training.bootstrap import interval
+from training.dataset import read_manifest
+from training.evaluate import evaluate
+from training.operating_point import choose
+from training.scoring import FilmOutcome, dice
+
+
+def command(module, *arguments):
+    line = [sys.executable, "-m", module, *map(str, arguments)]
+    return subprocess.run(line, capture_output=True, text=True, check=False)
+
+
+def test_command_writes_the_agreed_keys(trained, data_folder, tmp_path):
+    file, films = tmp_path / "figures.json", tmp_path / "films.jsonl"
+    arguments = ["--data", data_folder, "--split", "test", "--weights", trained[0]]
+    done = command("training.evaluate", *arguments, "--json", file, "--films", films)
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(file.read_text())
+    assert figures["n"] == 4
+    assert {"n", "dice_mean", "dice_mean_ci95", "dice_p5"} <= set(figures["lungs"])
+    assert figures["lungs"]["dice_mean"] > 0.85
+    assert {"n", "dice_mean", "dice_mean_ci95"} <= set(figures["opacity"])
+    for key in ("score", "score_covid"):
+        assert {"n", "mae", "mae_ci95", "rmse", "rho"} <= set(figures[key])
+    assert {"n", "scored_zero"} <= set(figures["normals"])
+    assert figures["by_source"]["drawn"]["n"] == 4
+    assert "mae" in done.stdout
+    assert len(films.read_text().splitlines()) == 4
+
+
+def test_operating_point_is_written(trained, data_folder, tmp_path):
+    for path in trained[0].iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    done = command("training.operating_point", "--data", data_folder, "--weights", tmp_path, "--write")
+    assert done.returncode == 0, done.stderr
+    threshold = load_spec(tmp_path, Role.OPACITY).involvement_threshold
+    assert f"chosen T = {threshold:.2f}" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [(["--data", "nowhere"], "manifest.csv"), (["--data", "DATA", "--weights", "none"], "cannot read")],
+)
+def test_a_users_mistake_is_one_line(data_folder, arguments, words):
+    arguments = [str(data_folder) if argument == "DATA" else argument for argument in arguments]
+    done = command("training.evaluate", *arguments)
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.fixture
+def film(data_folder):
+    return read_manifest(data_folder)[1]
+
+
+def outcome(film, **changes):
+    values = {"reason": None, "score": 2, "shares": np.zeros(6), "lung_dice": None, "opacity_dice": None}
+    return FilmOutcome(film, elapsed_s=0.1, **(values | changes))
+
+
+def test_what_cannot_be_assessed_is_counted_and_never_zero(film):
+    lost = outcome(film, reason="no-lungs", score=None, shares=None)
+    figures = evaluate([outcome(film, score=2), outcome(film, score=1), lost])
+    assert figures["not_assessable"] == 1
+    assert figures["score"]["n"] == 2
+    assert figures["score"]["not_assessable"] == 1
+    assert figures["score"]["mae"] == 0.5  # the readers say 1.5
+
+
+def test_missing_labels_leave_a_key_out(data_folder):
+    normal = read_manifest(data_folder)[0]
+    figures = evaluate([outcome(normal, score=0), outcome(normal, score=3)])
+    assert "score" not in figures
+    assert "opacity" not in figures
+    assert figures["normals"]["scored_zero"] == 1
+    assert figures["normals"]["n"] == 2
+
+
+def test_dice():
+    first, second = np.array([1, 1, 0, 0], bool), np.array([1, 0, 1, 0], bool)
+    assert dice(first, second) == 0.5
+    assert dice(~first & first, first & ~first) == 1.0
+
+
+def test_interval_resamples_groups_not_films():
+    values = np.array([0.0] * 50 + [1.0] * 50)
+    narrow = interval(lambda drawn: float(values[drawn].mean()), [str(index) for index in range(100)])
+    wide = interval(lambda drawn: float(values[drawn].mean()), ["a"] * 50 + ["b"] * 50)
+    assert 0.38 < narrow[0] < 0.45
+    assert 0.55 < narrow[1] < 0.62
+    assert wide == (0.0, 1.0)
+    assert np.isnan(interval(lambda drawn: 0.0, ["a", "a"])[0])
+
+
+def test_threshold_is_the_middle_of_the_plateau():
+    shares = np.zeros((2, 6))
+    shares[0, :3] = 0.6
+    shares[1, 0] = 0.2
+    point = choose(shares, np.array([3.0, 0.0]))
+    assert point.error == 0
+    assert point.threshold == pytest.approx(0.39)  # 0.20 to 0.59 are equally good
+    assert point.curve[0] == pytest.approx(0.5)
+
+
+def test_threshold_prefers_the_longer_plateau():
+    shares = np.zeros((1, 6))
+    shares[0] = [0.1, 0.1, 0.1, 0.5, 0.9, 0.9]
+    # One zone too many or too few: 0.10 to 0.49 gives 3, 0.50 to 0.89 gives 2; both miss 2.5 by a half.
+    assert choose(shares, np.array([2.5])).threshold == pytest.approx(0.49)
