@@ -11,13 +11,22 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("worker", "dicom_node", "models", "training")
-HEAVY = ("torch", "torchvision", "segmentation_models_pytorch", "timm", "highdicom", "cv2", "imagecodecs")
+HEAVY = (
+    "torch",
+    "torchvision",
+    "segmentation_models_pytorch",
+    "timm",
+    "highdicom",
+    "cv2",
+    "imagecodecs",
+)
 LIGHT_MODULES = (
     "dicom_node.storage_scp",
     "dicom_node.storage_scu",
-    "models.result",
     "worker.__main__",
+    "worker.doctor",
     "worker.health",
+    "worker.operate",
     "worker.pipeline",
     "worker.roles",
     "worker.settings",
@@ -37,12 +46,23 @@ def all_modules():
                 yield name
 
 
+def run(code):
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert told.returncode == 0, told.stderr
+    return told.stdout
+
+
 @pytest.mark.parametrize("module", LIGHT_MODULES)
-def test_the_listener_needs_nothing_that_scoring_needs(module):
-    code = f"import json, sys, {module}; print(json.dumps(sorted(sys.modules)))"
-    loaded = json.loads(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout)
+def test_the_listener_loads_nothing_that_only_scoring_needs(module):
+    loaded = json.loads(run(f"import json, sys, {module}; print(json.dumps(sorted(sys.modules)))"))
     assert module in loaded
     assert set(loaded).isdisjoint(HEAVY)
+
+
+@pytest.mark.parametrize("module", LIGHT_MODULES)
+def test_the_listener_does_without_what_its_image_does_not_hold(module):
+    absent = (*HEAVY, "numpy")
+    run(f"import sys; sys.modules.update(dict.fromkeys({absent!r})); import {module}")
 
 
 @pytest.mark.parametrize("package", PACKAGES)
