@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import IntEnum
 from io import BytesIO
+from ipaddress import ip_address
 from types import TracebackType
 from typing import Self, cast
 
@@ -226,7 +227,9 @@ class StorageSCP:
         rejection = self._examine(association)
         if rejection is None:
             return
-        logger.warning("association refused: %s", rejection.explanation)
+        # a health check on this host asks under our own name, every half minute
+        level = logging.DEBUG if _is_ourselves(association, self._settings) else logging.WARNING
+        logger.log(level, "association refused: %s", rejection.explanation)
         association.acse.send_reject(rejection.result, rejection.source, rejection.diagnostic)
         # without this the connection is closed before the answer has left
         association.kill()
@@ -349,6 +352,13 @@ def _describe_refused(sender: str, refused: list[PresentationContext]) -> str:
         f"{sender.strip()} offered {what}{', '.join(classes)}: not accepted; this node takes CR, DX and "
         f"Secondary Capture images in {len(TRANSFER_SYNTAXES)} transfer syntaxes"
     )
+
+
+def _is_ourselves(association: Association, settings: NodeSettings) -> bool:
+    peer, request = association.requestor.address_info, association.requestor.primitive
+    if peer is None or request is None or not ip_address(peer.address).is_loopback:
+        return False
+    return str(request.calling_ae_title).strip() == settings.ae_title.strip()
 
 
 def _is_open(association: Association) -> bool:

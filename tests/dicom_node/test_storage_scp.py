@@ -314,6 +314,15 @@ def test_allow_list(start_node, caplog, allowed, calling, served):
             assert f"{calling} may not send here" in caplog.text
 
 
+def test_a_health_check_that_is_refused_is_no_warning(start_node, caplog):
+    caplog.set_level(logging.DEBUG)
+    node = start_node(allowed_calling_ae_titles=("ROOM1",))
+    with association(node.port, [build_context(Verification)], calling="CXRWORKER") as opened:
+        assert opened.is_rejected
+    (record,) = [record for record in caplog.records if "association refused" in record.message]
+    assert record.levelno == logging.DEBUG
+
+
 @pytest.mark.parametrize(("required", "served"), [(False, True), (True, False)])
 def test_called_ae_title(start_node, required, served):
     node = start_node(require_called_ae_title=required)
