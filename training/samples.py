@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from models.checkpoint import NetworkSpec
 from models.geometry import Box, CropResize, Shape
@@ -84,6 +87,26 @@ def lung_samples(films: Sequence[Film], spec: NetworkSpec, shape: Shape, both_ma
             views.append(view)
             maps.append((geometry.forward(read_mask(path).astype(np.float32)) > 0.5).astype(np.uint8))
     return Samples(stacked(views), stacked(maps), ("lungs",), {})
+
+
+def save_samples(samples: Samples, path: Path) -> None:
+    """Keep samples in a file, so that a run that goes on need not cut its films again."""
+    tensors = {f"label.{name}": value for name, value in samples.labels.items()}
+    tensors |= {"views": samples.views, "maps": samples.maps}
+    save_file(
+        {name: value.contiguous() for name, value in tensors.items()},
+        path,
+        {"layers": " ".join(samples.layers)},
+    )
+
+
+def load_samples(path: Path) -> Samples:
+    """Read what ``save_samples`` wrote."""
+    with safe_open(path, "pt") as file:
+        layers = tuple(file.metadata()["layers"].split())
+    tensors = load_file(path)
+    views, maps = tensors.pop("views"), tensors.pop("maps")
+    return Samples(views, maps, layers, {name.removeprefix("label."): tensors[name] for name in tensors})
 
 
 def as_bytes(view: NDArray[np.float32]) -> NDArray[np.uint8]:

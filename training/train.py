@@ -32,7 +32,7 @@ from training.data_folder import add_data_argument
 from training.dataset import Film, read_manifest
 from training.losses import mask_loss, opacity_losses
 from training.run_state import Progress, load_state, save_state
-from training.samples import Samples, lung_samples, named_layers
+from training.samples import Samples, load_samples, lung_samples, named_layers, save_samples
 from training.validate import validation_figure
 
 log = logging.getLogger(__name__)
@@ -153,7 +153,10 @@ def _samples(
         return lung_samples(films, config.spec, shape, both_masks=training)
     if options.lungs is None:
         raise SystemExit("stage II is cut with stage I's network: name its checkpoint folder with --lungs")
-    return opacity_samples(films, config.spec, shape, options.lungs)
+    kept = options.out / f"views-{'train' if training else 'val'}.safetensors"
+    if not kept.is_file():
+        save_samples(opacity_samples(films, config.spec, shape, options.lungs), kept)
+    return load_samples(kept)
 
 
 def _start_from(network: nn.Module, folder: Path) -> None:
