@@ -38,6 +38,8 @@ def serve(settings: Settings) -> None:
         When a part cannot start.
     """
     stop = _stop_on_signals()
+    if settings.web_port is not None:
+        logger.warning("web_port is set, but this version has no web page: use `cxr-worker status`")
     prepare_database(settings)
     queue = make_queue(settings)
     service = queue.service()
