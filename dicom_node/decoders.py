@@ -8,7 +8,6 @@ further plugin, where pydicom's route would take three. pylibjpeg-libjpeg is GPL
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -20,8 +19,11 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import generate_fragments
 
 from dicom_node.errors import NotEligible, NotEligibleReason
+from dicom_node.transfer_syntaxes import UNCOMPRESSED
 
 _SOF_MARKERS = frozenset({*range(0xC0, 0xD0), 0xF7}) - {0xC4, 0xC8, 0xCC}
+_END_MARKER = b"\xff\xd9"
+_PADDING = 64
 _J2K_START = b"\xff\x4f\xff\x51"
 
 
@@ -45,10 +47,9 @@ def decode_frame(dataset: Dataset) -> NDArray[Any]:
         BROKEN_PIXELS: too little data, a damaged or foreign codestream, or sizes that contradict
         the header.
     """
-    syntax = dataset.file_meta.TransferSyntaxUID
     rows, columns = int(dataset.Rows), int(dataset.Columns)
     samples = int(dataset.get("SamplesPerPixel", 1) or 1)
-    if syntax.is_encapsulated:
+    if is_compressed(dataset):
         pixels = _decode_encapsulated(dataset, (rows, columns, samples))
     else:
         pixels = _read_native(dataset, (rows, columns, samples))
@@ -60,6 +61,11 @@ def decode_frame(dataset: Dataset) -> NDArray[Any]:
             f"the header announces {columns} x {rows}"
         )
     return pixels
+
+
+def is_compressed(dataset: Dataset) -> bool:
+    """Tell whether the transfer syntax encapsulates pixel data; unknown ones count as such."""
+    return str(dataset.file_meta.TransferSyntaxUID) not in UNCOMPRESSED
 
 
 def broken(cause: str) -> NotEligible:
@@ -101,6 +107,9 @@ def _decode_encapsulated(dataset: Dataset, shape: tuple[int, int, int]) -> NDArr
     decoder = _DECODERS.get(syntax)
     if decoder is None:
         raise broken(f"transfer syntax {syntax} is not supported; send it uncompressed")
+    # These decoders fill up a stream that was cut off; a film with half a lung must not be scored.
+    if decoder in (_jpeg, _htj2k) and _END_MARKER not in frame[-_PADDING:]:
+        raise broken("its codestream has no end marker; it was cut off")
     announced = codestream_size(frame, syntax)
     if announced is not None and announced != shape[:2]:
         raise broken(
@@ -181,12 +190,11 @@ def _htj2k(frame: bytes, dataset: Dataset, shape: tuple[int, int, int]) -> NDArr
 
 def _rle(frame: bytes, dataset: Dataset, shape: tuple[int, int, int]) -> NDArray[Any]:
     rows, columns, samples = shape
-    size = int(dataset.BitsAllocated) // 8
-    decoded = imagecodecs.dicomrle_decode(frame, f"<u{size}", out=rows * columns * samples * size)
+    dtype = np.dtype(f"u{int(dataset.BitsAllocated) // 8}")
+    decoded = imagecodecs.dicomrle_decode(frame, dtype, out=rows * columns * samples * dtype.itemsize)
     # Segments run plane by plane (PS3.5 G.2).
-    planes = np.frombuffer(decoded, f"<u{size}").reshape(samples, rows, columns)
-    native = planes.astype(planes.dtype.newbyteorder("=" if sys.byteorder == "big" else "<"), copy=False)
-    return native[0] if samples == 1 else native.transpose(1, 2, 0)
+    planes = np.frombuffer(decoded, dtype).reshape(samples, rows, columns)
+    return planes[0] if samples == 1 else planes.transpose(1, 2, 0)
 
 
 _JPEG2000 = frozenset(

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 
 from pydicom.dataset import Dataset
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.multival import MultiValue
 
-_UNREADABLE = (
-    ValueError,
-    TypeError,
-    AttributeError,
-    KeyError,
-    OverflowError,
-    NotImplementedError,
-    LookupError,
-)
+UNREADABLE = (
+    AttributeError, BytesLengthException, EOFError, InvalidDicomError, LookupError, NotImplementedError,
+    OverflowError, OSError, RecursionError, TypeError, ValueError, struct.error,
+)  # fmt: skip
+"""What pydicom raises on values and files that are damaged, cut off or not DICOM at all."""
 
 
 def texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
@@ -26,7 +24,7 @@ def texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
             return ()
         values = value if isinstance(value, MultiValue | list | tuple) else [value]
         return tuple(str(one).strip(" \0") for one in values)
-    except _UNREADABLE:
+    except UNREADABLE:
         return ()
 
 
@@ -58,7 +56,7 @@ def items(dataset: Dataset, keyword: str) -> Iterator[Dataset]:
     """Yield the items of a sequence; none where it is absent or not a sequence."""
     try:
         value = dataset.get(keyword)
-    except _UNREADABLE:
+    except UNREADABLE:
         return
     if value is not None and not isinstance(value, str | bytes):
         yield from (item for item in value if isinstance(item, Dataset))

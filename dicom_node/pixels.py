@@ -14,13 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import config, dcmread, filereader, uid
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.errors import InvalidDicomError
 from pydicom.pixels.processing import apply_color_lut
 
-from dicom_node.decoders import broken, decode_frame
+from dicom_node.decoders import broken, decode_frame, is_compressed
 from dicom_node.errors import NotEligible, NotEligibleReason, UndecodableInstance
 from dicom_node.greyscale import grey_table
-from dicom_node.header import integer, text, texts
+from dicom_node.header import UNREADABLE, integer, text, texts
 from dicom_node.orientation import STANDARD, Orientation, frontal_orientation, principal_directions
 
 # Hospital data sets break value rules daily; each reader checks what it needs itself.
@@ -87,20 +86,13 @@ def read_dataset(encoded: bytes) -> Dataset:
         dataset = _read_deflated(encoded) or dcmread(BytesIO(encoded), force=True)
         _complete_file_meta(dataset)
         identified = "SOPClassUID" in dataset
-    except _UNREADABLE as error:
+    except (*UNREADABLE, MemoryError, zlib.error) as error:
         raise UndecodableInstance(
             f"The file cannot be read as DICOM ({type(error).__name__}); it is damaged or something else."
         ) from error
     if not identified:
         raise UndecodableInstance("The file is not a DICOM image: it has no SOP Class UID.")
     return dataset
-
-
-_UNREADABLE = (
-    InvalidDicomError, ValueError, TypeError, KeyError, EOFError, OSError, AttributeError, LookupError,
-    RecursionError, OverflowError, NotImplementedError, MemoryError, zlib.error,
-)  # fmt: skip
-"""What pydicom raises on bytes that are damaged, cut off or not DICOM at all."""
 
 
 def _read_deflated(encoded: bytes) -> Dataset | None:
@@ -233,11 +225,10 @@ def _luminance(dataset: Dataset, raw: NDArray[np.uint16]) -> NDArray[np.float32]
     interpretation = text(dataset, "PhotometricInterpretation").upper()
     if interpretation == "PALETTE COLOR":
         raw = apply_color_lut(raw, dataset)
-    compressed = dataset.file_meta.TransferSyntaxUID.is_encapsulated
     full = float(np.iinfo(raw.dtype).max)
     # JPEG and JPEG 2000 decoders return RGB; RLE and native YBR keep luminance in the first plane.
-    lossy_codec = compressed and dataset.file_meta.TransferSyntaxUID != uid.RLELossless
-    if interpretation.startswith("YBR") and not lossy_codec:
+    by_codec = is_compressed(dataset) and dataset.file_meta.TransferSyntaxUID != uid.RLELossless
+    if interpretation.startswith("YBR") and not by_codec:
         chroma = np.abs(raw[..., 1:].astype(np.int32) - (int(full) + 1) // 2).max(axis=2)
         luminance = raw[..., 0].astype(np.float32)
     else:
