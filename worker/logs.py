@@ -7,13 +7,31 @@ import logging
 import sys
 import warnings
 from datetime import UTC, datetime
+from pathlib import Path
+from traceback import extract_tb
+from types import TracebackType
 from typing import Literal
+
+_ExceptionInfo = tuple[type[BaseException] | None, BaseException | None, TracebackType | None]
 
 _TEXT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
 
-class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time (UTC), level, logger, message, and the exception's type and place."""
+class TextFormatter(logging.Formatter):
+    """Lines for people; of an exception only its type and its way, since its text may quote a patient's name."""
+
+    def __init__(self) -> None:
+        super().__init__(_TEXT)
+
+    def formatException(self, ei: _ExceptionInfo) -> str:  # noqa: N802 - the base class's name
+        """Return the exception's type and where it passed through."""
+        kind, _, trace = ei
+        way = " > ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in extract_tb(trace))
+        return f"{kind.__name__ if kind else 'exception'} at {way}"
+
+
+class JsonFormatter(TextFormatter):
+    """One JSON object a line: time (UTC), level, logger, message, exception."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one line of JSON."""
@@ -39,7 +57,7 @@ def configure_logging(level: str, style: Literal["text", "json"]) -> None:
         For people, or for a log collector.
     """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter() if style == "json" else logging.Formatter(_TEXT))
+    handler.setFormatter(JsonFormatter() if style == "json" else TextFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
     # These libraries quote attribute values in warnings, and a value may be a patient's name.
     for name in ("pydicom", "highdicom"):

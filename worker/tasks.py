@@ -15,7 +15,7 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 
 from worker.errors import StorageError
-from worker.pipeline import deliver, score
+from worker.pipeline import deliver, describe, score
 from worker.service import Service, open_service
 from worker.settings import Settings
 
@@ -109,6 +109,9 @@ def register(app: Celery, service: Callable[[], Service]) -> None:
             step(service())
         except StorageError as error:
             logger.warning("%s: %s; rings later", sop_instance_uid, error)
+        except Exception as error:
+            # Celery would log the error's text, which may quote a patient's name.
+            logger.error("%s: unexpected %s", sop_instance_uid, describe(error))  # noqa: TRY400
 
     app.task(score_instance, name="score_instance", shared=False)
     app.task(deliver_report, name="deliver_report", shared=False)

@@ -14,7 +14,7 @@ logging.getLogger("worker").info("1.2.3 taken")
 logging.getLogger("pydicom").warning("Invalid value for VR PN: 'Doe^Jane'")
 warnings.warn_explicit("value 'Doe^Jane' is odd", UserWarning, "valuerep.py", 1, module="pydicom.valuerep")
 try:
-    raise ValueError("broken")
+    raise ValueError("bad name Doe^Jane")
 except ValueError:
     logging.getLogger("worker").exception("went wrong")
 """
@@ -29,11 +29,13 @@ def run(style: str) -> str:
 
 
 def test_text() -> None:
-    assert "INFO    worker: 1.2.3 taken" in run("text")
+    text = run("text")
+    assert "INFO    worker: 1.2.3 taken" in text
+    assert "ValueError at <string>:9" in text
 
 
 def test_json_is_one_object_a_line() -> None:
     lines = [json.loads(line) for line in run("json").splitlines()]
     assert [line["message"] for line in lines] == ["1.2.3 taken", "went wrong"]
     assert lines[0]["level"] == "INFO"
-    assert "ValueError: broken" in lines[1]["exception"]
+    assert lines[1]["exception"] == "ValueError at <string>:9"

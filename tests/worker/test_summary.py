@@ -15,10 +15,9 @@ from models.result import (
 from worker.summary import refuse, summarise
 
 ALGORITHM = AlgorithmId("two-stage", "1", {}, {})
-KEYS = {
-    "sop_instance_uid", "algorithm", "outcome", "score", "score_max", "zones", "reason", "message", "warnings",
-    "elapsed_s",
-}  # fmt: skip
+KEYS = set(
+    ["sop_instance_uid", "algorithm", "outcome", "score", "score_max", "zones", "reason", "message", "warnings", "elapsed_s"]
+)
 
 
 def test_a_score() -> None:
