@@ -39,9 +39,6 @@ DICOMWEB_PLUGIN = "libOrthancDicomWeb.so"
 START_TIMEOUT_S = 30.0
 
 
-# --- finding and running programs ---------------------------------------------------------------
-
-
 def find_program(name: str, *folders: str) -> str:
     """Return a system program's path, never the virtual environment's; skip or fail without it."""
     path = os.pathsep.join([*folders, "/usr/bin", "/usr/sbin", "/usr/local/bin", "/opt/homebrew/bin"])
@@ -103,16 +100,22 @@ def running(
             process.wait()
 
 
-# --- Redis and PostgreSQL -----------------------------------------------------------------------
-
-
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """URL of one Redis with a password, kept for the whole session."""
     program, port = find_program("redis-server"), free_port()
     url = f"redis://:tests-only@127.0.0.1:{port}/0"
-    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--requirepass", "tests-only"]
-    command += ["--save", "", "--appendonly", "no"]
+    command = [
+        program,
+        "--port",
+        str(port),
+        "--bind",
+        "127.0.0.1",
+        "--save",
+        "",
+        "--requirepass",
+        "tests-only",
+    ]
 
     def answers() -> bool:
         with redis.Redis.from_url(url) as client:
@@ -150,12 +153,8 @@ def postgresql_server() -> Iterator[str]:
         command = [postgres, "-D", str(folder / "data"), "-p", str(port), "-c", "listen_addresses=127.0.0.1"]
         command += ["-c", f"unix_socket_directories={folder}", "-c", "fsync=off"]
         dsn = f"postgresql://cxr@127.0.0.1:{port}/postgres"
-
-        def answers() -> bool:
-            psycopg.connect(dsn, connect_timeout=2).close()
-            return True
-
-        with running(command, answers, folder, user):
+        connects = lambda: psycopg.connect(dsn, connect_timeout=2).close() is None  # noqa: E731
+        with running(command, connects, folder, user):
             yield dsn
 
 
@@ -169,9 +168,6 @@ def postgresql_url(postgresql_server: str) -> Iterator[str]:
     yield f"postgresql+psycopg://{server}/{name}"
     with psycopg.connect(postgresql_server, autocommit=True) as connection:
         connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
-
-
-# --- Orthanc ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -213,28 +209,24 @@ def orthanc_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc
         missing("Orthanc's DICOMweb plugin (orthanc-dicomweb) is not installed")
     folder = tmp_path_factory.mktemp("orthanc")
     server = Orthanc("ORTHANC", free_port(), f"http://127.0.0.1:{free_port()}")
-    configuration = folder / "orthanc.json"
-    configuration.write_text(
-        json.dumps(
-            {
-                "Name": "test PACS",
-                "DicomAet": server.ae_title,
-                "DicomPort": server.dicom_port,
-                "HttpPort": int(server.url.rsplit(":", 1)[1]),
-                "StorageDirectory": str(folder / "storage"),
-                "IndexDirectory": str(folder / "storage"),
-                "RemoteAccessAllowed": False,
-                "AuthenticationEnabled": False,
-                "DicomCheckCalledAet": False,
-                "DicomAlwaysAllowStore": True,
-                "DicomAlwaysAllowEcho": True,
-                "UnknownSopClassAccepted": True,
-                "Plugins": plugins,
-                "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
-            }
-        )
-    )
-    with running([program, str(configuration)], lambda: server.get("/dicom-web/studies"), folder):
+    configuration = {
+        "Name": "test PACS",
+        "DicomAet": server.ae_title,
+        "DicomPort": server.dicom_port,
+        "HttpPort": int(server.url.rsplit(":", 1)[1]),
+        "StorageDirectory": str(folder / "storage"),
+        "IndexDirectory": str(folder / "storage"),
+        "RemoteAccessAllowed": False,
+        "AuthenticationEnabled": False,
+        "DicomCheckCalledAet": False,
+        "DicomAlwaysAllowStore": True,
+        "DicomAlwaysAllowEcho": True,
+        "UnknownSopClassAccepted": True,
+        "Plugins": plugins,
+        "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
+    }
+    (folder / "orthanc.json").write_text(json.dumps(configuration))
+    with running([program, str(folder / "orthanc.json")], lambda: server.get("/dicom-web/studies"), folder):
         yield server
 
 
@@ -243,9 +235,6 @@ def orthanc(orthanc_server: Orthanc) -> Orthanc:
     """An empty Orthanc."""
     orthanc_server.clear()
     return orthanc_server
-
-
-# --- a PACS whose behaviour a test chooses ------------------------------------------------------
 
 
 @dataclass
@@ -310,8 +299,6 @@ def loopback_pacs() -> Iterator[LoopbackPACS]:
     pacs.stop()
 
 
-# --- DCMTK's storescu ---------------------------------------------------------------------------
-
 _PROPOSALS = {
     uid.JPEGBaseline8Bit: "-xy",
     uid.JPEGExtended12Bit: "-xx",
@@ -326,14 +313,12 @@ _PROPOSALS = {
     uid.ImplicitVRLittleEndian: "-xi",
 }
 
-StoreSCU = Callable[..., "subprocess.CompletedProcess[str]"]
-
 
 @pytest.fixture(scope="session")
-def storescu() -> StoreSCU:
+def storescu() -> Callable[..., subprocess.CompletedProcess[str]]:
     """DCMTK's storescu: ``storescu(port, *paths, calling=, called=, options=)``.
 
-    The transfer syntax of the first file is proposed; ``-v`` makes the answers' statuses visible.
+    The transfer syntax of the first file is proposed; the answers' statuses are in its output.
     """
     program = find_program("storescu")
 
@@ -359,9 +344,6 @@ def storescu() -> StoreSCU:
     return send
 
 
-# --- instances ----------------------------------------------------------------------------------
-
-
 @pytest.fixture(scope="session")
 def make_film() -> Callable[..., bytes]:
     """Build a synthetic DX as PS3.10 bytes: ``make_film(transfer_syntax=, Keyword=value, ...)``.
@@ -372,7 +354,6 @@ def make_film() -> Callable[..., bytes]:
 
 
 def _make_film(transfer_syntax: str = uid.ExplicitVRLittleEndian, **keywords: Any) -> bytes:
-    rows, columns = 64, 48
     attributes: dict[str, Any] = {
         "SOPClassUID": uid.DigitalXRayImageStorageForPresentation,
         "SOPInstanceUID": uid.generate_uid(prefix=None),
@@ -389,13 +370,13 @@ def _make_film(transfer_syntax: str = uid.ExplicitVRLittleEndian, **keywords: An
         "PatientOrientation": ["L", "F"],
         "SamplesPerPixel": 1,
         "PhotometricInterpretation": "MONOCHROME2",
-        "Rows": rows,
-        "Columns": columns,
+        "Rows": 64,
+        "Columns": 48,
         "BitsAllocated": 16,
         "BitsStored": 12,
         "HighBit": 11,
         "PixelRepresentation": 0,
-        "PixelData": np.random.default_rng(0).integers(0, 4096, (rows, columns), np.uint16).tobytes(),
+        "PixelData": np.random.default_rng(0).integers(0, 4096, 64 * 48, np.uint16).tobytes(),
     }
     dataset = Dataset()
     for keyword, value in (attributes | keywords).items():
@@ -409,14 +390,6 @@ def _make_film(transfer_syntax: str = uid.ExplicitVRLittleEndian, **keywords: An
     buffer = BytesIO()
     dcmwrite(buffer, dataset, enforce_file_format=True)
     return buffer.getvalue()
-
-
-@pytest.fixture
-def film_path(make_film: Callable[..., bytes], tmp_path: Path) -> Path:
-    """A synthetic DX as a file; too small and too plain to be scored."""
-    path = tmp_path / "synthetic.dcm"
-    path.write_bytes(make_film())
-    return path
 
 
 @pytest.fixture(scope="session")
