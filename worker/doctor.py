@@ -78,7 +78,7 @@ def _database(settings: Settings) -> str:
 
 
 def _broker(settings: Settings) -> str:
-    if settings.broker_url.startswith("memory:"):
+    if settings.embedded:
         return "in this process (embedded)"
     try:
         with make_queue(settings).app.connection_for_read() as connection:

@@ -18,7 +18,7 @@ _TEXT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
 
 class TextFormatter(logging.Formatter):
-    """Lines for people; of an exception only its type and its way, since its text may quote a patient's name."""
+    """Lines for people; of an exception its type and way only: its text may quote a patient's name."""
 
     def __init__(self) -> None:
         super().__init__(_TEXT)

@@ -45,7 +45,7 @@ def serve(settings: Settings) -> None:
     service = queue.service()
     # Fails here, before anyone is told that the node listens, if weights are missing or altered.
     logger.info("scoring with %s", service.scoring.scorer.algorithm.digest[:16])
-    if settings.broker_url.startswith("memory:"):
+    if settings.embedded:
         # This is the only process there is: whatever was claimed or rung, it died with the last one.
         now = datetime.now(UTC)
         service.upkeep.restore_stale(now, settings.maximum_attempts)
@@ -77,7 +77,7 @@ def work(settings: Settings, queues: Sequence[str], concurrency: int) -> None:
     WorkerError
         When the database has another schema, or the networks do not load.
     """
-    if settings.broker_url.startswith("memory:"):
+    if settings.embedded:
         raise WorkerError("`work` needs a broker that other processes reach: set CXR_BROKER_URL to redis://…")
     queue = make_queue(settings)
     require_current(open_engine(settings.database))

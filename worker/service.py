@@ -69,7 +69,7 @@ class Service:
             spool=self.spool,
             journal=self.journal,
             doorbell=self.doorbell,
-            scorer=load_scorer(self.settings, threads=1),
+            scorer=load_scorer(self.settings, threads=None if self.settings.embedded else 1),
             forms={
                 destination.name: ReportSettings(
                     sr_class=destination.sr, capture=destination.capture, language=self.settings.language

@@ -153,6 +153,11 @@ class Settings(BaseSettings):
         return url.set(drivername="postgresql+psycopg") if url.drivername == "postgresql" else url
 
     @property
+    def embedded(self) -> bool:
+        """Whether the queue lives in this process, so that nothing else can share the work."""
+        return self.broker_url.startswith("memory:")
+
+    @property
     def calling_ae_titles(self) -> tuple[str, ...]:
         """Who may open an association: as set; else everyone on loopback and nobody elsewhere."""
         if self.allowed_calling_ae_titles is not None:

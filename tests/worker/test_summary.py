@@ -15,9 +15,8 @@ from models.result import (
 from worker.summary import refuse, summarise
 
 ALGORITHM = AlgorithmId("two-stage", "1", {}, {})
-KEYS = set(
-    ["sop_instance_uid", "algorithm", "outcome", "score", "score_max", "zones", "reason", "message", "warnings", "elapsed_s"]
-)
+KEYS = {"sop_instance_uid", "algorithm", "outcome", "score", "score_max", "zones"}
+KEYS |= {"reason", "message", "warnings", "elapsed_s"}
 
 
 def test_a_score() -> None:
