@@ -105,17 +105,8 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """URL of one Redis with a password, kept for the whole session."""
     program, port = find_program("redis-server"), free_port()
     url = f"redis://:tests-only@127.0.0.1:{port}/0"
-    command = [
-        program,
-        "--port",
-        str(port),
-        "--bind",
-        "127.0.0.1",
-        "--save",
-        "",
-        "--requirepass",
-        "tests-only",
-    ]
+    options = f"--port {port} --bind 127.0.0.1 --requirepass tests-only --appendonly no".split()
+    command = [program, *options, "--save", ""]
 
     def answers() -> bool:
         with redis.Redis.from_url(url) as client:
