@@ -153,7 +153,8 @@ def _score_file(path: Path, scorer: Scorer, out: Path | None, taken: set[str]) -
             pixels, uid = radiograph.pixels, str(radiograph.dataset.SOPInstanceUID)
     except OSError as error:
         raise UnreadableFile(f"{path} cannot be read ({error.strerror}): check path and rights") from None
-    record = summarise(uid, result, time.monotonic() - started)
+    noted = () if radiograph is None else radiograph.warnings
+    record = summarise(uid, result, noted, time.monotonic() - started)
     if out is not None:
         _write_out(_free_name(path, taken), out, pixels, radiograph, result)
     return record

@@ -143,7 +143,8 @@ def score(sop_instance_uid: str, stage: Scoring) -> None:
     except Exception as error:
         _settle_failure(entry, error, stage)
     else:
-        summary = summarise(sop_instance_uid, result, time.monotonic() - started)
+        elapsed_s = time.monotonic() - started
+        summary = summarise(sop_instance_uid, result, radiograph.warnings, elapsed_s)
         if stage.journal.mark_reported(entry, summary, result.algorithm.digest, deliveries):
             logger.info("%s %s in %.2f s", sop_instance_uid, summary["outcome"], summary["elapsed_s"])
             stage.doorbell.ring_deliver(sop_instance_uid)

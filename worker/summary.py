@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from models.result import Result
 
 
-def summarise(sop_instance_uid: str | None, result: Result, elapsed_s: float) -> dict[str, Any]:
+def summarise(
+    sop_instance_uid: str | None, result: Result, noted: Sequence[str], elapsed_s: float
+) -> dict[str, Any]:
     """Return what was found, ready for JSON, without patient data or pixels.
 
     Parameters
@@ -17,6 +20,8 @@ def summarise(sop_instance_uid: str | None, result: Result, elapsed_s: float) ->
         The radiograph.
     result : SeverityResult or NotAssessable
         What the scorer said.
+    noted : Sequence of str
+        What reading the image had to assume, told before the result's own warnings.
     elapsed_s : float
         Seconds it took.
 
@@ -51,7 +56,7 @@ def summarise(sop_instance_uid: str | None, result: Result, elapsed_s: float) ->
         **_nothing_found(sop_instance_uid),
         **found,
         "algorithm": result.algorithm.name,
-        "warnings": list(result.warnings),
+        "warnings": [*noted, *result.warnings],
         "elapsed_s": round(elapsed_s, 3),
     }
 

@@ -22,11 +22,13 @@ KEYS |= {"reason", "message", "warnings", "elapsed_s"}
 def test_a_score() -> None:
     empty = np.zeros((2, 2), np.uint8)
     zones = tuple(ZoneInvolvement(side, level, 3, 1, 1) for side, level in ZONE_ORDER)
-    record = summarise("1.2", SeverityResult(ALGORITHM, 6, 6, zones, empty, empty > 0, ("note",)), 1.23456)
+    record = summarise(
+        "1.2", SeverityResult(ALGORITHM, 6, 6, zones, empty, empty > 0, ("cut",)), ["assumed"], 1.23456
+    )
     assert record.keys() == KEYS
     assert (record["outcome"], record["score"], record["score_max"]) == ("scored", 6, 6)
     assert record["zones"][0] == {"side": "right", "level": "upper", "fraction": 0.3333, "score": 1}
-    assert (record["warnings"], record["elapsed_s"], record["reason"]) == (["note"], 1.235, None)
+    assert (record["warnings"], record["elapsed_s"], record["reason"]) == (["assumed", "cut"], 1.235, None)
     assert json.loads(json.dumps(record)) == record
 
 
@@ -34,7 +36,7 @@ def test_no_score_is_never_a_zero() -> None:
     mask = np.zeros((2, 2), bool)
     not_assessable = NotAssessable(ALGORITHM, NotAssessableReason.ONE_LUNG, "only one", mask)
     records = [
-        summarise("1.2", not_assessable, 1),
+        summarise("1.2", not_assessable, (), 1),
         refuse("1.2", "not-eligible", "lateral-view", "a side view"),
     ]
     assert [record["outcome"] for record in records] == ["not-assessable", "not-eligible"]
