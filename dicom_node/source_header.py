@@ -17,6 +17,7 @@ from pydicom.datadict import dictionary_VM, dictionary_VR
 from pydicom.dataset import Dataset
 
 from dicom_node.header import items, numbers, text, texts
+from dicom_node.instance import derive_uid
 
 _REQUIRED = (
     "PatientID", "PatientName", "PatientBirthDate", "PatientSex",
@@ -73,8 +74,10 @@ def source_header(dataset: Dataset) -> Dataset:
         Fit for highdicom as evidence and as the origin of a derived object.
     """
     header = Dataset()
-    for keyword in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"):
-        setattr(header, keyword, text(dataset, keyword))
+    header.SOPClassUID = text(dataset, "SOPClassUID")
+    header.SOPInstanceUID = text(dataset, "SOPInstanceUID")
+    for keyword in ("StudyInstanceUID", "SeriesInstanceUID"):
+        setattr(header, keyword, text(dataset, keyword) or derive_uid(header.SOPInstanceUID, keyword))
     for keyword in _REQUIRED:
         setattr(header, keyword, _valid(dataset, keyword) or "")
     if header.PatientSex not in ("M", "F", "O"):
@@ -104,7 +107,7 @@ def procedure_codes(dataset: Dataset) -> list[Dataset]:
     return _code_items(dataset, "ProcedureCodeSequence")
 
 
-def requested_procedures(dataset: Dataset) -> list[Dataset]:
+def requested_procedures(dataset: Dataset, study_instance_uid: str) -> list[Dataset]:
     """Return items for a Referenced Request Sequence (PS3.3 C.17.2), one per order known to the image.
 
     Empty if the image carries neither an Accession Number nor a Requested Procedure ID.
@@ -115,7 +118,7 @@ def requested_procedures(dataset: Dataset) -> list[Dataset]:
     for request in requests:
         item = Dataset()
         item.ReferencedStudySequence = []
-        item.StudyInstanceUID = text(dataset, "StudyInstanceUID")
+        item.StudyInstanceUID = study_instance_uid
         item.AccessionNumber = _valid(request, "AccessionNumber") or accession
         _carry(dataset, item, "IssuerOfAccessionNumberSequence")
         for keyword in _ORDER_TEXTS:

@@ -61,7 +61,8 @@ def build_structured_report(
         is_complete=isinstance(result, NotAssessable) or all(zone.area_px for zone in result.zones),
         is_final=False,
         is_verified=False,
-        requested_procedures=requested_procedures(radiograph.dataset) or None,
+        requested_procedures=requested_procedures(radiograph.dataset, context.header.StudyInstanceUID)
+        or None,
         content_qualification=hd.ContentQualificationValues.RESEARCH,
         coding_schemes=[_private_scheme()],
         series_description="Research: AI lung opacity severity",
