@@ -35,7 +35,6 @@ from pynetdicom import AE, AllStoragePresentationContexts, evt
 from pynetdicom.sop_class import Verification
 
 ROOT = Path(__file__).resolve().parent.parent
-DICOMWEB_PLUGIN = "libOrthancDicomWeb.so"
 START_TIMEOUT_S = 30.0
 
 
@@ -195,7 +194,7 @@ class Orthanc:
 def orthanc_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
     """One Orthanc, kept for the whole session."""
     program = find_program("Orthanc")
-    plugins = [str(path) for path in Path("/usr/share/orthanc/plugins").glob(DICOMWEB_PLUGIN)]
+    plugins = [str(path) for path in Path("/usr/share/orthanc/plugins").glob("libOrthancDicomWeb.so")]
     if not plugins:
         missing("Orthanc's DICOMweb plugin (orthanc-dicomweb) is not installed")
     folder = tmp_path_factory.mktemp("orthanc")
