@@ -198,6 +198,23 @@ def test_damaged_files_end_in_one_of_our_errors(header_damage, frame_damage, kep
     assert np.isfinite(radiograph.pixels).all()
 
 
+def test_elements_that_cannot_be_read_are_left_out_of_the_header(new_film, encoded):
+    whole = encoded(new_film(Manufacturer="ACME"))
+    dataset = read_dataset(whole.replace(b"LO\x04\x00ACME", b"L\x00\x04\x00ACME"))
+    header = read_radiograph(dataset).dataset
+    assert "Manufacturer" not in header
+    assert header.PatientID == "P-1"
+
+
+def test_exchanged_black_and_white_is_noticed(demo_film, new_film, film_of):
+    pixels = np.round(demo_film.pixels * 4095).astype(np.uint16)
+    keywords = {"BitsStored": 12, "WindowCenter": "2048", "WindowWidth": "4096"}
+    right = film_of(new_film(pixels, **keywords))
+    wrong = film_of(new_film(pixels, PhotometricInterpretation="MONOCHROME1", **keywords))
+    assert right.warnings == ()
+    assert "black and white look exchanged" in wrong.warnings[0]
+
+
 def test_shrink_never_enlarges():
     film = np.zeros((100, 50), np.float32)
     assert shrink(film, 200) is film

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom import dcmread
 
+from dicom_node.eligibility import require_frontal_chest
 from dicom_node.errors import NotEligible, UndecodableInstance
 from dicom_node.pixels import read_dataset, read_radiograph
 from dicom_node.report import ReportSettings, build_report
@@ -68,7 +69,9 @@ def test_a_header_in_any_state_gives_a_report_or_a_reason(damage, new_film, enco
     for at, value in damage:
         content[at] = value
     try:
-        film = read_radiograph(read_dataset(bytes(content)))
+        dataset = read_dataset(bytes(content))
+        require_frontal_chest(dataset)
+        film = read_radiograph(dataset)
     except (UndecodableInstance, NotEligible):
         return
     report = build_report(film, severity_of(film.pixels.shape), ReportSettings(), created_at)
