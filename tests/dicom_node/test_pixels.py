@@ -52,17 +52,23 @@ def test_names_in_other_scripts_survive_the_header(new_film, encoded):
 
 def test_a_film_stored_mirrored_is_shown_as_it_hangs(demo_film, new_film, film_of):
     pixels = np.round(demo_film.pixels * 4095).astype(np.uint16)
-    plain = film_of(new_film(pixels, BitsStored=12))
-    turned = film_of(new_film(pixels.T[::-1].copy(), BitsStored=12, PatientOrientation=["F", "R"]))
+    plain = film_of(new_film(pixels, BitsStored=12, HighBit=11))
+    turned = film_of(
+        new_film(pixels.T[::-1].copy(), BitsStored=12, HighBit=11, PatientOrientation=["F", "R"])
+    )
     assert turned.orientation.transposed
     assert np.array_equal(
         turned.pixels, turned.orientation.to_display(turned.orientation.to_stored(turned.pixels))
     )
-    mirrored = film_of(new_film(pixels[:, ::-1].copy(), BitsStored=12, PatientOrientation=["R", "F"]))
+    mirrored = film_of(
+        new_film(pixels[:, ::-1].copy(), BitsStored=12, HighBit=11, PatientOrientation=["R", "F"])
+    )
     assert np.array_equal(mirrored.pixels, plain.pixels)
-    upside_down = film_of(new_film(pixels[::-1].copy(), BitsStored=12, PatientOrientation=["L", "H"]))
+    upside_down = film_of(
+        new_film(pixels[::-1].copy(), BitsStored=12, HighBit=11, PatientOrientation=["L", "H"])
+    )
     assert np.array_equal(upside_down.pixels, plain.pixels)
-    lying = film_of(new_film(pixels.T.copy(), BitsStored=12, PatientOrientation=["F", "L"]))
+    lying = film_of(new_film(pixels.T.copy(), BitsStored=12, HighBit=11, PatientOrientation=["F", "L"]))
     assert np.array_equal(lying.pixels, plain.pixels)
 
 
@@ -208,7 +214,7 @@ def test_elements_that_cannot_be_read_are_left_out_of_the_header(new_film, encod
 
 def test_exchanged_black_and_white_is_noticed(demo_film, new_film, film_of):
     pixels = np.round(demo_film.pixels * 4095).astype(np.uint16)
-    keywords = {"BitsStored": 12, "WindowCenter": "2048", "WindowWidth": "4096"}
+    keywords = {"BitsStored": 12, "HighBit": 11, "WindowCenter": "2048", "WindowWidth": "4096"}
     right = film_of(new_film(pixels, **keywords))
     wrong = film_of(new_film(pixels, PhotometricInterpretation="MONOCHROME1", **keywords))
     assert right.warnings == ()

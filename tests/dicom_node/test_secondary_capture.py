@@ -74,8 +74,10 @@ def test_it_comes_back_as_our_own_result(demo_film, severity_of, capture_of):
 def test_a_mirrored_film_is_drawn_as_it_hangs(demo_film, new_film, film_of, severity_of, capture_of):
     pixels = np.round(demo_film.pixels * 4095).astype(np.uint16)
     result = severity_of(pixels.shape)
-    plain = film_of(new_film(pixels, BitsStored=12))
-    mirrored = film_of(new_film(pixels[:, ::-1].copy(), BitsStored=12, PatientOrientation=["R", "F"]))
+    plain = film_of(new_film(pixels, BitsStored=12, HighBit=11))
+    mirrored = film_of(
+        new_film(pixels[:, ::-1].copy(), BitsStored=12, HighBit=11, PatientOrientation=["R", "F"])
+    )
     drawn = [capture_of(film, result).pixel_array for film in (plain, mirrored)]
     assert np.array_equal(*drawn)
     assert not np.array_equal(drawn[0], drawn[0][:, ::-1])
