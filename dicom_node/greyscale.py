@@ -80,6 +80,9 @@ def stored_values(header: Dataset, histogram: NDArray[np.int64]) -> _Table:
     allocated = int(histogram.size - 1).bit_length()
     bits = min(max(integer(header, "BitsStored", allocated), 1), allocated)
     shift = min(max(integer(header, "HighBit", bits - 1) + 1 - bits, 0), allocated - bits)
+    # A wrong High Bit is commoner than pixels that lie high in their cells and leave the low bits empty.
+    if histogram[np.arange(histogram.size) & ((1 << shift) - 1) > 0].any():
+        shift = 0
     signed = integer(header, "PixelRepresentation", 0) == 1
     codes = np.arange(histogram.size, dtype=np.int64) >> shift
     occurring = int(np.flatnonzero(histogram)[-1]) >> shift if histogram.any() else 0

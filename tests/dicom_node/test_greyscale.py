@@ -110,6 +110,11 @@ def test_high_bit_shifts():
     assert got == [0, 0.5, 1]
 
 
+def test_a_wrong_high_bit_does_not_shift():
+    got, _ = greys([0, 101, 200], BitsStored=12, HighBit=15, WindowCenter="101.5", WindowWidth="203")
+    assert got == [0, 0.5, pytest.approx(0.99, abs=0.005)]
+
+
 def lut(first, data, bits=16):
     item = Dataset()
     item.LUTDescriptor = [len(data), first, bits]
