@@ -224,13 +224,17 @@ class StorageSCP:
 
     def _on_requested(self, event: evt.Event) -> None:
         association = event.assoc
-        rejection = self._examine(association)
+        try:
+            rejection = self._examine(association)
+        except Exception as error:
+            # pynetdicom goes on to accept whom this handler did not reject
+            rejection = _Rejection(1, 1, 1, f"it could not be examined: {_describe(error)}")
         if rejection is None:
             return
+        association.acse.send_reject(rejection.result, rejection.source, rejection.diagnostic)
         # a health check on this host asks under our own name, every half minute
         level = logging.DEBUG if _is_ourselves(association, self._settings) else logging.WARNING
         logger.log(level, "association refused: %s", rejection.explanation)
-        association.acse.send_reject(rejection.result, rejection.source, rejection.diagnostic)
         # without this the connection is closed before the answer has left
         association.kill()
 

@@ -314,6 +314,12 @@ def test_allow_list(start_node, caplog, allowed, calling, served):
             assert f"{calling} may not send here" in caplog.text
 
 
+def test_a_caller_who_cannot_be_examined_is_refused(start_node):
+    node = start_node(allowed_calling_ae_titles=(None,))  # makes the examination fail
+    with association(node.port, [build_context(Verification)]) as opened:
+        assert opened.is_rejected
+
+
 def test_a_health_check_that_is_refused_is_no_warning(start_node, caplog):
     caplog.set_level(logging.DEBUG)
     node = start_node(allowed_calling_ae_titles=("ROOM1",))
