@@ -59,6 +59,8 @@ class NetworkSpec:
         A pixel belongs to the mask if its probability is above this.
     classification_head : bool
         True if the network also says whether there is anything at all (Danilov et al. 2022, Eq. 1-2).
+    presence_threshold : float
+        The map counts only if the classification head's probability is at least this (0.5 in the paper).
     involvement_threshold : float or None
         Stage II only: a zone is involved if its opacified share is above this (Algorithm B3).
     training : str
@@ -78,6 +80,7 @@ class NetworkSpec:
     channel_std: tuple[float, ...] = (0.25,)
     probability_threshold: float = 0.5
     classification_head: bool = False
+    presence_threshold: float = 0.5
     involvement_threshold: float | None = None
     training: str = ""
     weights_file: str = ""

@@ -132,16 +132,19 @@ class Segmentation:
         Probability that there is anything at all; None without a classification head.
     geometry : CropResize
         The way back to the radiograph.
+    presence_threshold : float
+        Least ``presence`` at which the map counts.
     """
 
     probability: NDArray[np.float32]
     presence: float | None
     geometry: CropResize
+    presence_threshold: float = 0.5
 
     @property
     def refined(self) -> NDArray[np.float32]:
         """The map, or zeros if the classification head says "nothing" (Danilov et al. 2022, Eq. 1-2)."""
-        if self.presence is not None and self.presence < 0.5:
+        if self.presence is not None and self.presence < self.presence_threshold:
             return np.zeros_like(self.probability)
         return self.probability
 
@@ -192,7 +195,7 @@ class Segmenter:
         batch = normalised(torch.from_numpy(view)[None, None], self.spec).contiguous().numpy()
         logits, label = self.forward(batch)
         presence = None if label is None else float(_sigmoid(np.float32(label)))
-        return Segmentation(_sigmoid(logits), presence, geometry)
+        return Segmentation(_sigmoid(logits), presence, geometry, self.spec.presence_threshold)
 
 
 def _sigmoid(logits: NDArray[np.float32] | np.float32) -> NDArray[np.float32]:

@@ -75,8 +75,8 @@ class SeverityScorer:
                 "the opacity network's description has no involvement_threshold; "
                 "choose one with `python -m training.operating_point`"
             )
-        self._lungs = lungs
-        self._opacity = opacity
+        self.lungs = lungs
+        self.opacity = opacity
         self._involvement_threshold = threshold
         self._algorithm = AlgorithmId(
             name=NAME,
@@ -86,6 +86,7 @@ class SeverityScorer:
                 "score": "0-6, zones of equal area",
                 "lung_probability_threshold": f"{lungs.spec.probability_threshold:g}",
                 "opacity_probability_threshold": f"{opacity.spec.probability_threshold:g}",
+                "presence_threshold": f"{opacity.spec.presence_threshold:g}",
                 "involvement_threshold": f"{threshold:g}",
                 **(parameters or {}),
             },
@@ -158,13 +159,13 @@ class SeverityScorer:
             If ``pixels`` is not a non-empty float32 image of finite values in [0, 1].
         """
         _check(pixels)
-        found = find_lungs(self._lungs, pixels)
+        found = find_lungs(self.lungs, pixels)
         if isinstance(found.lungs, NoLungs):
             return NotAssessable(self._algorithm, found.lungs.reason, found.lungs.message, found.mask)
         zones = zone_map(found.lungs)
         probability = self.find_opacity(pixels, found.lungs).at_source()
         # Stage II never saw what lies outside the lungs, so what it says there means nothing.
-        opacity = (probability > self._opacity.spec.probability_threshold) & (zones > 0)
+        opacity = (probability > self.opacity.spec.probability_threshold) & (zones > 0)
         involvement = measure(zones, opacity, self._involvement_threshold)
         return SeverityResult(
             algorithm=self._algorithm,
@@ -192,7 +193,7 @@ class SeverityScorer:
             Its ``refined`` map is 0 where the classification head says there is nothing.
         """
         both = lungs.right | lungs.left
-        return self._opacity.segment(pixels, Box.around(both), both)
+        return self.opacity.segment(pixels, Box.around(both), both)
 
 
 def find_lungs(segmenter: Segmenter, pixels: NDArray[np.float32]) -> FoundLungs:

@@ -11,7 +11,9 @@ Statistic = Callable[[NDArray[np.intp]], float]
 REPEATS = 2000
 
 
-def interval(statistic: Statistic, groups: Sequence[str], seed: int = 0) -> tuple[float, float]:
+def interval(
+    statistic: Statistic, groups: Sequence[str], repeats: int = REPEATS, seed: int = 0
+) -> tuple[float, float]:
     """Return the 95 % percentile interval of a statistic over patients.
 
     Parameters
@@ -20,6 +22,8 @@ def interval(statistic: Statistic, groups: Sequence[str], seed: int = 0) -> tupl
         Takes the indices of the drawn films, returns a number (NaN draws are left out).
     groups : sequence of str
         Patient group of each film.
+    repeats : int
+        How many resamples to draw.
     seed : int
         Of the draws.
 
@@ -34,7 +38,7 @@ def interval(statistic: Statistic, groups: Sequence[str], seed: int = 0) -> tupl
         return float("nan"), float("nan")
     generator = np.random.default_rng(seed)
     draws = []
-    for _ in range(REPEATS):
+    for _ in range(repeats):
         chosen = generator.integers(0, len(members), len(members))
         draws.append(statistic(np.concatenate([members[index] for index in chosen])))
     low, high = np.nanpercentile(draws, (2.5, 97.5))

@@ -16,7 +16,8 @@ from rich.progress import track
 
 from models.checkpoint import SHIPPED_WEIGHTS
 from models.result import NotAssessable
-from models.severity import SeverityScorer
+from models.severity import SeverityScorer, find_lungs, measure
+from models.zones import NoLungs, zone_map
 from training.dataset import Film, read_mask, read_pixels
 
 
@@ -82,6 +83,51 @@ def score_films(films: Sequence[Film], weights: Path | None, progress: bool = Tr
         return list(outcomes)
 
 
+@dataclass(frozen=True)
+class FilmMeasurement:
+    """What the networks say of one film before any threshold but the pixels'.
+
+    Parameters
+    ----------
+    film : Film
+        The film.
+    presence : float
+        The classification head's probability; 1 without such a head.
+    shares : numpy.ndarray
+        float64, (6,): opacified share of each zone, whatever the head says.
+    """
+
+    film: Film
+    presence: float
+    shares: NDArray[np.float64]
+
+
+def measure_films(films: Sequence[Film], weights: Path | None) -> list[FilmMeasurement]:
+    """Measure films without judging them, to choose the thresholds; films without two lungs are left out.
+
+    Parameters
+    ----------
+    films : sequence of Film
+        In any order.
+    weights : pathlib.Path or None
+        Folder of the weights; None for the shipped ones.
+
+    Returns
+    -------
+    list of FilmMeasurement
+
+    Raises
+    ------
+    models.errors.CheckpointError
+        If the weights cannot be used.
+    """
+    SeverityScorer.load(weights)
+    workers = min(os.cpu_count() or 1, max(1, len(films)))
+    with ProcessPoolExecutor(workers, get_context("spawn"), _start, (weights,)) as pool:
+        outcomes = track(pool.map(_measure_one, films, chunksize=4), "Measuring", total=len(films))
+        return [outcome for outcome in outcomes if outcome is not None]
+
+
 def named_weights(name: str | None) -> Path | None:
     """Return the folder that ``--weights`` names: a path, or a folder beside the shipped weights."""
     if name is None:
@@ -116,3 +162,15 @@ def _score_one(film: Film) -> FilmOutcome:
     opacity = dice(result.opacity_mask, drawn) if drawn is not None and shown else None
     shares = np.array([zone.involved_fraction for zone in result.zones])
     return FilmOutcome(film, None, result.score, shares, lungs, opacity, elapsed)
+
+
+def _measure_one(film: Film) -> FilmMeasurement | None:
+    scorer = _scorers[0]
+    pixels = read_pixels(film.image)
+    lungs = find_lungs(scorer.lungs, pixels).lungs
+    if isinstance(lungs, NoLungs):
+        return None
+    answer = scorer.find_opacity(pixels, lungs)
+    opacity = answer.geometry.inverse(answer.probability) > scorer.opacity.spec.probability_threshold
+    shares = np.array([zone.involved_fraction for zone in measure(zone_map(lungs), opacity, 0.0)])
+    return FilmMeasurement(film, 1.0 if answer.presence is None else answer.presence, shares)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -87,4 +89,5 @@ def test_classification_head_refines_the_map(presence, kept):
     geometry = CropResize((4, 4), Box.whole((4, 4)), (4, 4))
     answer = Segmentation(np.full((4, 4), 0.9, np.float32), presence, geometry)
     assert answer.at_source().any() == kept
+    assert replace(answer, presence_threshold=0.2).at_source().any()
     assert answer.probability.all()

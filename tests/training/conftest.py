@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from training.config import read_config
 from training.train import RunOptions, train
@@ -116,10 +117,13 @@ def trained(data_folder, configs, tmp_path_factory):
     """A folder with both networks, and what their logs say."""
     folder = tmp_path_factory.mktemp("runs")
     figures = {}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # on a busy machine, threads that wait for each other take minutes
     for role, more in (("lungs", {}), ("opacity", {"lungs": folder / "lungs", "init": folder / "lungs"})):
         figures[role] = train(
             read_config(configs / f"{role}.toml"), options(data_folder, folder / role, **more)
         )
+    torch.set_num_threads(threads)
     weights = folder / "weights"
     weights.mkdir()
     for role in figures:

@@ -9,8 +9,8 @@ from models.checkpoint import Role, load_spec
 from training.bootstrap import interval
 from training.dataset import read_manifest
 from training.evaluate import evaluate
-from training.operating_point import choose
-from training.scoring import FilmOutcome, dice
+from training.operating_point import choose, choose_both
+from training.scoring import FilmMeasurement, FilmOutcome, dice
 
 
 def command(module, *arguments):
@@ -41,8 +41,9 @@ def test_operating_point_is_written(trained, data_folder, tmp_path):
         (tmp_path / path.name).write_bytes(path.read_bytes())
     done = command("training.operating_point", "--data", data_folder, "--weights", tmp_path, "--write")
     assert done.returncode == 0, done.stderr
-    threshold = load_spec(tmp_path, Role.OPACITY).involvement_threshold
-    assert f"chosen T = {threshold:.2f}" in done.stdout
+    spec = load_spec(tmp_path, Role.OPACITY)
+    assert f"chosen T = {spec.involvement_threshold:.2f}" in done.stdout
+    assert f"presence threshold = {spec.presence_threshold:g}" in done.stdout.replace("\n", " ")
 
 
 @pytest.mark.parametrize(
@@ -116,3 +117,18 @@ def test_threshold_prefers_the_longer_plateau():
     shares[0] = [0.1, 0.1, 0.1, 0.5, 0.9, 0.9]
     # One zone too many or too few: 0.10 to 0.49 gives 3, 0.50 to 0.89 gives 2; both miss 2.5 by a half.
     assert choose(shares, np.array([2.5])).threshold == pytest.approx(0.49)
+
+
+def test_presence_threshold_parts_normal_from_diseased(data_folder):
+    normal, diseased = read_manifest(data_folder)[:2]  # readers: none, 1.5
+    shares = np.array([0.4, 0, 0, 0, 0, 0])
+    films = [FilmMeasurement(normal, 0.15, shares), FilmMeasurement(diseased, 0.25, shares)]
+    presence, point = choose_both(films)
+    assert presence == 0.2
+    assert point.error == pytest.approx(0.25)
+
+
+def test_presence_threshold_stays_high_where_it_makes_no_difference(data_folder):
+    normal, diseased = read_manifest(data_folder)[:2]
+    films = [FilmMeasurement(normal, 0.01, np.zeros(6)), FilmMeasurement(diseased, 0.9, np.full(6, 0.2))]
+    assert choose_both(films)[0] == 0.5
