@@ -75,7 +75,7 @@ class StoreOutcome:
     status : int or None
         The C-STORE status; None when no answer came.
     comment : str
-        The peer's error comment, or what happened instead of an answer; empty when all is well.
+        What happened instead of an answer, in our own words; empty where the peer answered.
     """
 
     sop_instance_uid: str
@@ -267,9 +267,9 @@ def _send(association: Association, remote: RemoteAE, instance: _Outgoing, numbe
     answer = _send_file(association, instance, number)
     if "Status" not in answer:
         return StoreOutcome(uid, None, f"{remote} gave no answer to this instance")
-    outcome = StoreOutcome(uid, int(answer.Status), str(answer.get("ErrorComment", "")))
+    # the peer's own comment is dropped: some quote names and patient identifiers
+    outcome = StoreOutcome(uid, int(answer.Status))
     if not outcome.succeeded:
-        # the peer's comment stays out of the log: some quote names and patient identifiers
         logger.warning("%s refused by %s with 0x%04X", uid, remote, answer.Status)
     return outcome
 

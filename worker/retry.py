@@ -55,5 +55,5 @@ def judge_delivery(report: StoreOutcome, capture: StoreOutcome) -> tuple[Deliver
 def _words(outcome: StoreOutcome) -> str:
     verb = "stored" if outcome.succeeded else "not stored"
     code = "" if outcome.status is None else f" 0x{outcome.status:04X}"
-    comment = f" ({outcome.comment})" if outcome.comment else ""
-    return f"{verb}{code}{comment}"
+    told = outcome.comment or ("" if outcome.succeeded else "the destination's log says why")
+    return f"{verb}{code} ({told})" if told else f"{verb}{code}"

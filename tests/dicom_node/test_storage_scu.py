@@ -4,6 +4,8 @@ from io import BytesIO
 
 import pytest
 from pydicom import dcmread, uid
+from pydicom.dataset import Dataset
+from pynetdicom import AE, evt
 
 from dicom_node.errors import AssociationFailed, UndecodableInstance
 from dicom_node.storage_scu import RemoteAE, StoreOutcome, echo, store
@@ -210,3 +212,21 @@ def test_a_peer_that_never_answers_is_given_up(make_film):
             store(remote, CALLING, [make_film()])
         thread.join()
         held[0][0].close()
+
+
+def test_what_a_peer_remarks_about_a_patient_is_not_repeated(make_film, caplog):
+    def refuse(_event):
+        answer = Dataset()
+        answer.Status, answer.ErrorComment = 0xC000, "Doe^Jane has another ID here"
+        return answer
+
+    ae = AE("PACS")
+    ae.add_supported_context(uid.DigitalXRayImageStorageForPresentation, uid.ExplicitVRLittleEndian)
+    server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, refuse)])
+    remote = RemoteAE("PACS", "127.0.0.1", server.server_address[1], timeout_s=5.0)
+    try:
+        (outcome,) = store(remote, CALLING, [make_film()])
+    finally:
+        server.shutdown()
+    assert outcome.status == 0xC000
+    assert "Doe" not in f"{outcome} {caplog.text}"
