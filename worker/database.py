@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from worker.errors import SchemaError, StorageError
 
+_CONNECT_WITHIN_S = 10
 _MIGRATION_LOCK = 0x43585221
 """Key of the PostgreSQL advisory lock that lets one process migrate at a time."""
 
@@ -31,7 +32,8 @@ def open_engine(url: URL) -> Engine:
         SQLite (WAL, synchronous FULL: a commit survives a power cut) or PostgreSQL.
     """
     if url.get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True)
+        waiting = {} if "connect_timeout" in url.query else {"connect_timeout": _CONNECT_WITHIN_S}
+        return create_engine(url, pool_pre_ping=True, connect_args=waiting)
     engine = create_engine(url, connect_args={"timeout": 30})
 
     @event.listens_for(engine, "connect")

@@ -88,6 +88,7 @@ def make_app(settings: Settings) -> Celery:
         worker_hijack_root_logger=False,
         worker_cancel_long_running_tasks_on_connection_loss=True,
         broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
         broker_transport_options=options,
         task_default_queue=SCORE_QUEUE,
         task_create_missing_queues=True,
