@@ -56,7 +56,8 @@ def evaluate(outcomes: Sequence[FilmOutcome]) -> Figures:
     lungs = [outcome for outcome in outcomes if outcome.lung_dice is not None]
     opacity = [outcome for outcome in outcomes if outcome.opacity_dice is not None]
     read = [outcome for outcome in outcomes if outcome.film.consensus is not None]
-    covid = [outcome for outcome in read if outcome.film.finding == "covid"]
+    # The published tables call every film that was read, and is not one of the normal ones, COVID-19.
+    covid = [outcome for outcome in read if outcome.film.finding != "normal"]
     normals = [outcome for outcome in outcomes if outcome.film.finding == "normal"]
     brixia = [outcome for outcome in outcomes if outcome.film.brixia is not None]
     for name, chosen, measure in (
