@@ -124,7 +124,7 @@ class SeverityResult:
         uint8, shape (rows, columns), geometry of ``Radiograph.pixels``: 0 outside the lungs, k + 1
         inside ``zones[k]``.
     opacity_mask : numpy.ndarray
-        bool, same shape: what stage II calls opacity; may reach outside the lungs' mask.
+        bool, same shape: opacity within the lungs (what lies outside them was never looked at).
     warnings : tuple of str
         What a reader should know, in plain words (orientation assumed, lungs separated by force).
     """
