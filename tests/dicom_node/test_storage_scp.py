@@ -211,11 +211,13 @@ def test_what_accept_raises_decides_the_status(start_node, make_film, caplog, er
 
     node = start_node(accept)
     film = make_film()
-    (outcome,) = store(RemoteAE("CXRWORKER", "127.0.0.1", node.port), "MODALITY", [film])
-    assert outcome.status == status
-    assert 0 < len(outcome.comment) <= 64
-    assert "Doe" not in outcome.comment + caplog.text
-    assert dcmread(BytesIO(film)).SOPInstanceUID in caplog.text
+    meta, data_set = split(film)
+    uids = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+    answered, comment = send_raw(node.port, data_set, *uids)
+    assert answered == status
+    assert 0 < len(comment) <= 64
+    assert "Doe" not in comment + caplog.text
+    assert uids[1] in caplog.text
 
 
 def test_a_failure_does_not_end_the_association(start_node, make_film, received):
