@@ -127,12 +127,12 @@ def _spread(values: list[float]) -> str:
 
 def _synthetic_films(folder: Path) -> list[Path]:
     folder.mkdir(parents=True)
-    ds = pydicom.dcmread(FILM)
-    ds.decompress()
+    ds = pydicom.dcmread(FILM, stop_before_pixels=True)
     rows, columns = 2048, 2500
     ds.Rows, ds.Columns, ds.BitsAllocated, ds.BitsStored, ds.HighBit = rows, columns, 16, 12, 11
     noise = np.random.default_rng(0).integers(0, 4096, (rows, columns), np.uint16)
     ds.PixelData = noise.tobytes()
+    ds["PixelData"].VR = "OW"
     ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     paths = []
     for number in range(OBJECTS):
