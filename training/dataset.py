@@ -51,6 +51,14 @@ class Film:
         Six opacified shares in [0, 1], mean of the seed networks.
     consensus : float or None
         Readers' 0-6 score; None for films whose quality the readers called poor.
+    view, sex : str
+        As the source says, e.g. ``AP Supine`` and ``F``; empty where it does not.
+    age : float or None
+        Years; None where the source gives no plain number.
+    licence_class : str
+        Of the image: ``open``, ``nc``, ``nc-nd`` or ``unstated``; empty where the manifest has no such column.
+    published_name : str
+        The film's file name in the published tables; empty where it is not in them.
     """
 
     name: str
@@ -66,6 +74,11 @@ class Film:
     brixia_readers: tuple[NDArray[np.float32], ...]
     teacher: NDArray[np.float32] | None
     consensus: float | None
+    view: str = ""
+    sex: str = ""
+    age: float | None = None
+    licence_class: str = ""
+    published_name: str = ""
 
     @property
     def normal(self) -> bool:
@@ -143,7 +156,19 @@ def _film(row: dict[str, str], folder: Path, teachers: dict[str, NDArray[np.floa
         brixia_readers=readers,
         teacher=teachers.get(row["reader_published_filename"]) if good else None,
         consensus=float(row["reader_consensus"]) if good else None,
+        view=row.get("view", ""),
+        sex=row.get("sex", ""),
+        age=_plain_number(row.get("age", "")),
+        licence_class=row.get("licence_class", ""),
+        published_name=row["reader_published_filename"],
     )
+
+
+def _plain_number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def _brixia(row: dict[str, str], reader: str) -> NDArray[np.float32] | None:
