@@ -7,7 +7,7 @@ import math
 import torch
 from torch.nn import functional as F  # noqa: N812 - the customary name
 
-from training.config import Augmentation
+from training.settings import Augmentation
 
 
 class Augmenter:

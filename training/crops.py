@@ -19,11 +19,13 @@ from models.geometry import Box, CropResize, Shape
 from models.segmenter import Segmenter, TorchForward, network_view
 from models.severity import find_lungs
 from models.zones import NoLungs, zone_map
-from training.dataset import Film, read_mask, read_pixels
+from training.dataset import DataError, Film, read_mask, read_pixels
 from training.losses import brixia_shares
-from training.samples import Samples, as_bytes, stacked
+from training.native_films import CutFilms, grey_bytes
+from training.samples import Samples, nearest, stacked
 
 LAYERS = ("lungs", "zones", "opacity", "boxes")
+FEW = 8  # films that are cut sooner than a process starts
 
 Crop = tuple[NDArray[np.uint8], ...]
 
@@ -47,21 +49,71 @@ def opacity_samples(films: Sequence[Film], spec: NetworkSpec, shape: Shape, lung
     Samples
         Layers ``lungs`` (0, 1), ``zones`` (0 to 6), ``opacity`` (0, 1), ``boxes`` (0, 1); labels as
         ``training.losses.opacity_losses`` asks for.
+
+    Raises
+    ------
+    training.dataset.DataError
+        If no film is left.
     """
-    told = [film for film in films if not math.isnan(film_presence(film)) or film.brixia is not None]
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
-        crops = list(pool.map(partial(cut, spec=spec, shape=shape, lungs=lungs), told, chunksize=8))
-    pairs = [(film, crop) for film, crop in zip(told, crops, strict=True) if crop is not None]
+    pairs = _cut_all(films, spec, shape, lungs)
     views, *maps = (stacked(arrays) for arrays in zip(*(crop for _, crop in pairs), strict=True))
     return Samples(views, torch.cat(maps, 1), LAYERS, film_labels([film for film, _ in pairs]))
+
+
+def save_opacity_films(films: Sequence[Film], spec: NetworkSpec, lungs: Path, path: Path) -> None:
+    """Cut the lungs out of films as ``opacity_samples`` does, but at the films' own size, into one file."""
+    pairs = _cut_all(films, spec, None, lungs)
+    crops = [(view, np.stack(maps)) for view, *maps in (crop for _, crop in pairs)]
+    CutFilms.save(crops, LAYERS, film_labels([film for film, _ in pairs]), path)
+
+
+def _cut_all(
+    films: Sequence[Film], spec: NetworkSpec, shape: Shape | None, lungs: Path
+) -> list[tuple[Film, Crop]]:
+    told = [film for film in films if not math.isnan(film_presence(film)) or film.brixia is not None]
+    work = partial(cut, spec=spec, shape=shape, lungs=lungs)
+    if len(told) <= FEW:
+        crops = [work(film) for film in told]
+    else:
+        # Threads that wait for each other at every layer are slower than one thread a process.
+        with ProcessPoolExecutor(
+            os.cpu_count(),
+            mp_context=get_context("spawn"),
+            initializer=torch.set_num_threads,
+            initargs=(1,),
+        ) as pool:
+            crops = list(pool.map(work, told, chunksize=8))
+    pairs = [(film, crop) for film, crop in zip(told, crops, strict=True) if crop is not None]
+    if not pairs:
+        raise DataError(
+            f"none of {len(films)} films can be learned from: {len(told)} have a label for stage II, and "
+            f"stage I ({lungs}) finds two lungs on none of these; check the data, or train stage I longer"
+        )
+    return pairs
 
 
 _STAGE_ONE: dict[Path, Segmenter] = {}
 
 
-def cut(film: Film, spec: NetworkSpec, shape: Shape, lungs: Path) -> Crop | None:
-    """Return one film's view and its four maps, or None if stage I finds no two lungs on it."""
-    torch.set_num_threads(1)
+def cut(film: Film, spec: NetworkSpec, shape: Shape | None, lungs: Path) -> Crop | None:
+    """Return one film's view and its four maps, or None if stage I finds no two lungs on it.
+
+    Parameters
+    ----------
+    film : Film
+        The film.
+    spec : NetworkSpec
+        Stage II's network.
+    shape : tuple of int or None
+        (rows, columns) of the arrays; None for the film's own.
+    lungs : pathlib.Path
+        Checkpoint folder of stage I.
+
+    Returns
+    -------
+    tuple of numpy.ndarray or None
+        uint8, (rows, columns) each: view, lungs, zones, opacity, boxes.
+    """
     if lungs not in _STAGE_ONE:
         network, lung_spec = load_checkpoint(lungs, Role.LUNGS)
         _STAGE_ONE[lungs] = Segmenter(lung_spec, TorchForward(network, torch.device("cpu")))
@@ -70,11 +122,12 @@ def cut(film: Film, spec: NetworkSpec, shape: Shape, lungs: Path) -> Crop | None
     if isinstance(found, NoLungs):
         return None
     both = found.right | found.left
-    geometry = CropResize((pixels.shape[0], pixels.shape[1]), Box.around(both), shape, spec.resize)
+    box, source = Box.around(both), (pixels.shape[0], pixels.shape[1])
+    geometry = CropResize(source, box, shape, spec.resize) if shape else CropResize(source, box, box.shape)
     opacity = read_mask(film.opacity_mask) if film.opacity_mask else np.zeros_like(both)
     layers = (both.astype(np.uint8), zone_map(found), opacity.astype(np.uint8), _filled(film.boxes, both))
     view = network_view(pixels, spec, geometry, both)
-    return as_bytes(view), *(_nearest(layer, geometry) for layer in layers)
+    return grey_bytes(view), *(nearest(layer, geometry) for layer in layers)
 
 
 def film_presence(film: Film) -> float:
@@ -114,13 +167,4 @@ def _filled(boxes: Sequence[Box], like: NDArray[np.bool_]) -> NDArray[np.uint8]:
     result = np.zeros_like(like, np.uint8)
     for box in boxes:
         result[box.slices] = 1
-    return result
-
-
-def _nearest(labels: NDArray[np.uint8], geometry: CropResize) -> NDArray[np.uint8]:
-    inner, box = geometry.inner, geometry.box
-    rows = box.top + ((np.arange(inner.shape[0]) + 0.5) * box.shape[0] / inner.shape[0]).astype(int)
-    columns = box.left + ((np.arange(inner.shape[1]) + 0.5) * box.shape[1] / inner.shape[1]).astype(int)
-    result = np.zeros(geometry.network_shape, np.uint8)
-    result[inner.slices] = labels[np.ix_(rows, columns)]
     return result

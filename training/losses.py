@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F  # noqa: N812 - the customary name
 
-from training.config import OpacityLoss
+from training.settings import OpacityLoss
 
 ZONES = 6
 BRIXIA_SHARES = (0.02, 0.25, 0.5, 0.75)

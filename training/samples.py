@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from models.checkpoint import NetworkSpec
 from models.geometry import Box, CropResize, Shape
 from models.segmenter import network_view
 from training.dataset import Film, read_mask, read_pixels
+from training.native_films import grey_bytes
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def lung_samples(films: Sequence[Film], spec: NetworkSpec, shape: Shape, both_ma
         pixels = read_pixels(film.image)
         source = (pixels.shape[0], pixels.shape[1])
         geometry = CropResize(source, Box.whole(source), shape, spec.resize)
-        view = as_bytes(network_view(pixels, spec, geometry))
+        view = grey_bytes(network_view(pixels, spec, geometry))
         for path in film.lung_masks if both_masks else film.lung_masks[:1]:
             views.append(view)
             maps.append((geometry.forward(read_mask(path).astype(np.float32)) > 0.5).astype(np.uint8))
@@ -90,14 +92,13 @@ def lung_samples(films: Sequence[Film], spec: NetworkSpec, shape: Shape, both_ma
 
 
 def save_samples(samples: Samples, path: Path) -> None:
-    """Keep samples in a file, so that a run that goes on need not cut its films again."""
+    """Keep samples in a file, whole or not at all, so that a run that goes on need not make them again."""
     tensors = {f"label.{name}": value for name, value in samples.labels.items()}
     tensors |= {"views": samples.views, "maps": samples.maps}
-    save_file(
-        {name: value.contiguous() for name, value in tensors.items()},
-        path,
-        {"layers": " ".join(samples.layers)},
-    )
+    partial = path.with_suffix(f".{os.getpid()}.part")
+    contiguous = {name: value.contiguous() for name, value in tensors.items()}
+    save_file(contiguous, partial, {"layers": " ".join(samples.layers)})
+    partial.replace(path)
 
 
 def load_samples(path: Path) -> Samples:
@@ -109,9 +110,14 @@ def load_samples(path: Path) -> Samples:
     return Samples(views, maps, layers, {name.removeprefix("label."): tensors[name] for name in tensors})
 
 
-def as_bytes(view: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Return a view in [0, 1] as uint8 in 0 to 255, rounded."""
-    return np.asarray(np.rint(view * 255.0), np.uint8)
+def nearest(labels: NDArray[np.uint8], geometry: CropResize) -> NDArray[np.uint8]:
+    """Return a label image, uint8 (rows, columns), as ``geometry`` shows it; no label is new."""
+    inner, box = geometry.inner, geometry.box
+    rows = box.top + ((np.arange(inner.shape[0]) + 0.5) * box.shape[0] / inner.shape[0]).astype(int)
+    columns = box.left + ((np.arange(inner.shape[1]) + 0.5) * box.shape[1] / inner.shape[1]).astype(int)
+    result = np.zeros(geometry.network_shape, np.uint8)
+    result[inner.slices] = labels[np.ix_(rows, columns)]
+    return result
 
 
 def stacked(arrays: Sequence[NDArray[np.uint8]]) -> torch.Tensor:

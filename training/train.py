@@ -3,77 +3,69 @@
     python -m training.train --config training/configs/lungs.toml --data DIR --out runs/lungs
 
 Started again with the same ``--out`` it goes on where it stopped. ``log.jsonl`` in that folder holds one
-line an epoch; the checkpoint of the best validated weights lies there as ``ROLE.json`` and
-``ROLE.safetensors``.
+line an epoch, and TensorBoard reads the folder; the checkpoint of the best validated weights lies there as
+``ROLE.json`` and ``ROLE.safetensors``.
 """
 
 from __future__ import annotations
 
-import argparse
 import copy
-import json
 import logging
 import math
+import sys
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 
-from models.checkpoint import Role, build_network, load_checkpoint, save_checkpoint
-from models.geometry import Shape
-from models.segmenter import normalised
-from training.augment import Augmenter
-from training.config import TrainConfig, read_config
-from training.crops import opacity_samples
-from training.data_folder import add_data_argument
-from training.dataset import Film, read_manifest
-from training.losses import mask_loss, opacity_losses
-from training.run_state import Progress, load_state, save_state
-from training.samples import Samples, load_samples, lung_samples, named_layers, save_samples
-from training.validate import validation_figure
+from models.checkpoint import save_checkpoint
+from models.errors import CheckpointError
+from training.batches import Batch, Batches
+from training.config import ConfigError, TrainConfig
+from training.dataset import DataError, Film, read_manifest
+from training.early_stopping import EarlyStopping
+from training.forward import autocast_type, forward
+from training.objectives import Objective, build_objective
+from training.optimizers import build_optimizer
+from training.run_films import training_batches, validation_samples
+from training.run_log import RunLog
+from training.run_options import RunOptions, parsed, run_parser
+from training.run_state import Learner, Progress, load_state, save_state
+from training.samples import Samples
+from training.start import start_network
+from training.validate import validation_figure, validation_pictures
 
 log = logging.getLogger(__name__)
 
 WARM_UP = 0.03
-STORE_MARGIN = 1.15  # views are stored larger than the network's input: scaling up then loses nothing
+
+Watch = Callable[[int, float], None]
+"""Told of every validation: the epoch, counted from 1, and the figure. May raise to end the run."""
+
+
+class TrainingError(Exception):
+    """A run that cannot go on; the message says why and what to change."""
 
 
 @dataclass(frozen=True)
-class RunOptions:
-    """What the command line adds to the configuration.
+class Run:
+    """What stays the same throughout a run: settings, films, and what is learned from them."""
 
-    Parameters
-    ----------
-    data, out : pathlib.Path
-        Data folder and the run's folder.
-    lungs : pathlib.Path or None
-        Checkpoint folder of stage I, which cuts stage II's views; None for stage I itself.
-    init : pathlib.Path or None
-        Checkpoint folder whose weights a run starts from, of either role.
-    device : str
-        ``cpu`` or ``cuda``.
-    minutes : float
-        The schedule is shortened to end after this long.
-    everything : bool
-        Learn from the validation films too (the figures then say nothing); for a last refit.
-    steps : int
-        Stop each epoch after so many steps; 0 for all of them.
-    """
-
-    data: Path
-    out: Path
-    lungs: Path | None
-    init: Path | None
-    device: str
-    minutes: float
-    everything: bool
-    steps: int
+    config: TrainConfig
+    options: RunOptions
+    objective: Objective
+    batches: Batches
+    validation: Samples
 
 
-def train(config: TrainConfig, options: RunOptions) -> float:
+def train(
+    config: TrainConfig,
+    options: RunOptions,
+    films: Sequence[Film] | None = None,
+    watch: Watch | None = None,
+) -> float:
     """Run a training to its end and leave the checkpoint of its best weights in ``options.out``.
 
     Parameters
@@ -82,6 +74,10 @@ def train(config: TrainConfig, options: RunOptions) -> float:
         Settings.
     options : RunOptions
         Where the data are and what to do with them.
+    films : sequence of Film, optional
+        Films with their splits, in place of those of the data folder.
+    watch : callable, optional
+        See ``Watch``.
 
     Returns
     -------
@@ -92,162 +88,150 @@ def train(config: TrainConfig, options: RunOptions) -> float:
     ------
     training.dataset.DataError
         If the data folder cannot be used.
+    training.config.ConfigError
+        If the configuration cannot be used.
     models.errors.CheckpointError
-        If the configuration names a network that cannot be built.
+        If the configuration names a network that cannot be built, or weights that cannot be had.
+    TrainingError
+        If the loss is no longer a number.
     """
     torch.manual_seed(config.seed)
-    device = torch.device(options.device)
     options.out.mkdir(parents=True, exist_ok=True)
+    learner = _learner(config, options)
+    objective = build_objective(config)
+    films = read_manifest(options.data) if films is None else films
+    batches = training_batches(config, options, films)
+    run = Run(config, options, objective, batches, validation_samples(config, options, films))
+    log.info("%d training samples, %d validation samples", len(run.batches), len(run.validation))
 
-    films = read_manifest(options.data)
-    learned = [
-        film for film in films if film.split == "train" or (options.everything and film.split == "val")
-    ]
-    rows, columns = config.spec.input_shape
-    store = (round(rows * STORE_MARGIN), round(columns * STORE_MARGIN))
-    training = _samples(config, options, learned, store).to(device)
-    held_out = [film for film in films if film.split == "val"]
-    validation = _samples(config, options, held_out, config.spec.input_shape, training=False).to(device)
-    log.info("%d training samples, %d validation samples", len(training), len(validation))
-
-    network = build_network(config.spec).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if options.init:
-        _start_from(network, options.init)
-    average = copy.deepcopy(network).eval()
-    optimizer = torch.optim.AdamW(
-        network.parameters(), lr=config.schedule.learning_rate, weight_decay=config.schedule.weight_decay
-    )
-    progress = load_state(options.out, network, average, optimizer)
-
-    while (share := _share_done(progress, config, options)) < 1.0:
-        started = time.monotonic()
-        figures = _one_epoch(config, options, progress, training, (network, average, optimizer))
-        progress.epoch += 1
-        progress.elapsed_s += time.monotonic() - started
-        if (
-            progress.epoch % config.schedule.validate_every == 0
-            or _share_done(progress, config, options) >= 1.0
-        ):
-            figure, details = validation_figure(average, validation, config)
-            figures |= details
-            if figure > progress.best:
-                progress.best = figure
-                save_checkpoint(average, replace(config.spec, training=_provenance(options)), options.out)
-        save_state(options.out, network, average, optimizer, progress)
-        line = {
-            "epoch": progress.epoch,
-            "share": round(share, 3),
-            "elapsed_s": round(progress.elapsed_s),
-            **figures,
-        }
-        with (options.out / "log.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-        log.info("%s", line)
+    torch.manual_seed(config.seed)  # again: cutting films may have built stage I's network, or not
+    progress = load_state(options.out, learner)
+    with RunLog(options.out, config.schedule.epochs, progress.epoch) as run_log:
+        while not progress.stopped and (share := share_done(run, progress)) < 1.0:
+            started = time.monotonic()
+            groups = one_epoch(run, learner, progress, run_log)
+            progress.epoch += 1
+            progress.elapsed_s += time.monotonic() - started
+            line = {"epoch": progress.epoch, "share": round(share, 3), "elapsed_s": round(progress.elapsed_s)}
+            due = progress.epoch % config.schedule.validate_every == 0 or share_done(run, progress) >= 1.0
+            figure = validate(run, learner, progress, groups) if due else None
+            if due:
+                run_log.pictures(progress.epoch, validation_pictures(learner.average, run.validation, config))
+            line |= {name: round(value, 6) for group in groups.values() for name, value in group.items()}
+            run_log.epoch(line, groups)
+            save_state(options.out, learner, progress)
+            if watch and figure is not None:
+                watch(progress.epoch, figure)
     return progress.best
 
 
-def _samples(
-    config: TrainConfig, options: RunOptions, films: list[Film], shape: Shape, training: bool = True
-) -> Samples:
-    if config.spec.role is Role.LUNGS:
-        return lung_samples(films, config.spec, shape, both_masks=training)
-    if options.lungs is None:
-        raise SystemExit("stage II is cut with stage I's network: name its checkpoint folder with --lungs")
-    kept = options.out / f"views-{'train' if training else 'val'}.safetensors"
-    if not kept.is_file():
-        save_samples(opacity_samples(films, config.spec, shape, options.lungs), kept)
-    return load_samples(kept)
-
-
-def _start_from(network: nn.Module, folder: Path) -> None:
-    role = Role.LUNGS if (folder / "lungs.json").is_file() else Role.OPACITY
-    other, _ = load_checkpoint(folder, role)
-    missing, unexpected = network.load_state_dict(other.state_dict(), strict=False)
-    log.info("started from %s; new here: %s; left behind: %s", folder, missing, unexpected)
-
-
-def _share_done(progress: Progress, config: TrainConfig, options: RunOptions) -> float:
-    return max(progress.epoch / config.schedule.epochs, progress.elapsed_s / 60 / options.minutes)
-
-
-def _one_epoch(
-    config: TrainConfig,
-    options: RunOptions,
-    progress: Progress,
-    samples: Samples,
-    parts: tuple[nn.Module, nn.Module, torch.optim.Optimizer],
-) -> dict[str, float]:
-    network, average, optimizer = parts
-    schedule = config.schedule
-    augment = Augmenter(config.augmentation, config.seed * 100_003 + progress.epoch)
-    batches = _batches(config, samples, progress.epoch)
-    batches = batches[: options.steps or len(batches)]
-    share = _share_done(progress, config, options)
-    ahead = 1.0 / max(1, schedule.epochs)
-    side = next((side for side, until in schedule.resolutions if share < until), schedule.resolutions[-1][0])
-    sums: dict[str, float] = {}
-    network.train()
-    for number, batch in enumerate(batches):
-        rate = _rate(min(1.0, share + ahead * number / len(batches))) * schedule.learning_rate
-        for group in optimizer.param_groups:
+def one_epoch(run: Run, learner: Learner, progress: Progress, run_log: RunLog) -> dict[str, dict[str, float]]:
+    """Show the network every film once; return the means of the losses and of their weights, and the rate."""
+    config, schedule = run.config, run.config.schedule
+    share = share_done(run, progress)
+    side = next((side for side, until in schedule.resolutions if share < until), network_side(config))
+    count, batches = run.batches.epoch(progress.epoch, side, run.options.steps)
+    if not count:
+        raise DataError(f"{len(run.batches)} training films make no batch of two or more; add films")
+    sums: dict[str, dict[str, float]] = {"loss": {}, "weight": {}}
+    run.objective.weighting.start_epoch()
+    learner.network.train()
+    for number, batch in enumerate(run_log.steps(batches, count)):
+        rate = learning_rate(config, min(1.0, share + number / count / schedule.epochs))
+        for group in learner.optimizer.param_groups:
             group["lr"] = rate
-        index = batch.to(samples.views.device)
-        views, maps = augment(samples.views[index], samples.maps[index], side)
-        inputs = normalised(views, config.spec).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(inputs.device.type, torch.bfloat16):
-            answer = network(inputs)
-        losses = _losses(config, answer, named_layers(maps, samples.layers), samples, index)
-        total = torch.stack(list(losses.values())).sum()
-        optimizer.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-        optimizer.step()
-        _follow(average, network, schedule.ema_decay)
-        for name, value in losses.items():
-            sums[name] = sums.get(name, 0.0) + float(value.detach())
-    return {"rate": rate, "side": side} | {
-        name: round(value / len(batches), 4) for name, value in sums.items()
-    }
+        losses, weights = one_step(run, learner, batch)
+        if not all(math.isfinite(loss) for loss in losses.values()):
+            raise TrainingError(
+                f"the loss is no longer a number in epoch {progress.epoch + 1} ({losses}); take a lower "
+                "optimizer.learning_rate, or schedule.precision float32"
+            )
+        if schedule.ema_decay:
+            follow(learner.average, learner.network, schedule.ema_decay)
+        for kind, values in (("loss", losses), ("weight", weights)):
+            for name, value in values.items():
+                sums[kind][name] = sums[kind].get(name, 0.0) + value / count
+    if not schedule.ema_decay:
+        follow(learner.average, learner.network, 0.0)
+    weights = sums["weight"] if config.objective.weighting == "dynamic" else {}
+    shown = {f"weight_{name}": value for name, value in weights.items()}
+    return {"loss": sums["loss"], "weight": shown, "schedule": {"rate": rate, "side": side}}
 
 
-def _batches(config: TrainConfig, samples: Samples, epoch: int) -> list[torch.Tensor]:
-    # Films with a drawn opacity mask are few; they come round more than once an epoch.
-    numbers = np.arange(len(samples))
-    if "has_mask" in samples.labels:
-        drawn = samples.labels["has_mask"].cpu().numpy() > 0
-        numbers = np.concatenate([numbers, np.repeat(numbers[drawn], config.schedule.mask_repeats - 1)])
-    shuffled = np.random.default_rng((config.seed, epoch)).permutation(numbers)
-    size = config.schedule.batch_size
-    batches = [torch.from_numpy(shuffled[start : start + size]) for start in range(0, len(shuffled), size)]
-    return [batch for batch in batches if len(batch) > 1]
+def one_step(run: Run, learner: Learner, batch: Batch) -> tuple[dict[str, float], dict[str, float]]:
+    """Learn from one batch; return each loss and its weight."""
+    answer = forward(learner.network, batch.views, run.config)
+    losses = run.objective.losses(answer, batch)
+    weights = run.objective.weighting.weights(losses)
+    total = torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
+    learner.optimizer.zero_grad(set_to_none=True)
+    learner.scaler.scale(total).backward()  # type: ignore[no-untyped-call]
+    if run.config.optimizer.clip_norm:
+        learner.scaler.unscale_(learner.optimizer)
+        nn.utils.clip_grad_norm_(learner.network.parameters(), run.config.optimizer.clip_norm)
+    learner.scaler.step(learner.optimizer)
+    learner.scaler.update()
+    return {name: float(loss.detach()) for name, loss in losses.items()}, weights
 
 
-def _losses(
-    config: TrainConfig,
-    answer: torch.Tensor | tuple[torch.Tensor, torch.Tensor],
-    maps: dict[str, torch.Tensor],
-    samples: Samples,
-    index: torch.Tensor,
-) -> dict[str, torch.Tensor]:
-    if isinstance(answer, torch.Tensor):
-        return {"lungs": mask_loss(answer.float(), maps["lungs"].float()).mean()}
-    labels = {name: value[index] for name, value in samples.labels.items()}
-    return opacity_losses((answer[0].float(), answer[1].float()), maps, labels, config.opacity_loss)
+def validate(run: Run, learner: Learner, progress: Progress, groups: dict[str, dict[str, float]]) -> float:
+    """Judge the averaged weights, keep them if they are the best so far, and see whether to go on."""
+    figure, groups["validation"] = validation_figure(learner.average, run.validation, run.config)
+    if figure > progress.best:
+        progress.best = figure
+        spec = replace(run.config.spec, training=_provenance(run.options))
+        save_checkpoint(learner.average, spec, run.options.out)
+    if learner.stopping:
+        progress.stopped = learner.stopping.step(figure)
+    return figure
 
 
-def _rate(share: float) -> float:
+def share_done(run: Run, progress: Progress) -> float:
+    """Return how much of the run is done, 0 to 1, by epochs or by time, whichever is further."""
+    return max(progress.epoch / run.config.schedule.epochs, progress.elapsed_s / 60 / run.options.minutes)
+
+
+def learning_rate(config: TrainConfig, share: float) -> float:
+    """Return the learning rate when ``share`` of the run is done."""
+    peak = config.optimizer.learning_rate
+    if config.optimizer.schedule == "constant":
+        return peak
     if share < WARM_UP:
-        return (share + 0.002) / (WARM_UP + 0.002)
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, (share - WARM_UP) / (1 - WARM_UP)))) + 1e-3
+        return peak * (share + 0.002) / (WARM_UP + 0.002)
+    cosine = math.cos(math.pi * min(1.0, (share - WARM_UP) / (1 - WARM_UP)))
+    return peak * (0.5 * (1 + cosine) + 1e-3)
 
 
 @torch.no_grad()
-def _follow(average: nn.Module, network: nn.Module, decay: float) -> None:
+def follow(average: nn.Module, network: nn.Module, decay: float) -> None:
+    """Move the averaged weights towards the network's: average = decay · average + (1 - decay) · network."""
     for mean, value in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
-        if mean.is_floating_point():
+        if mean.is_floating_point() and decay:
             mean.lerp_(value, 1 - decay)
         else:
             mean.copy_(value)
+
+
+def network_side(config: TrainConfig) -> int:
+    """Return the side of the training input at the end of a run, which is the network's own."""
+    resolutions = config.schedule.resolutions
+    return resolutions[-1][0] if resolutions else config.spec.input_shape[0]
+
+
+def _learner(config: TrainConfig, options: RunOptions) -> Learner:
+    network, schedule = start_network(config, options), config.schedule
+    settings, device = config.optimizer, torch.device(options.device)
+    optimizer = build_optimizer(
+        settings.name, network.parameters(), settings.learning_rate, settings.weight_decay
+    )
+    scaled = autocast_type(schedule.precision, device) is torch.float16
+    return Learner(
+        network=network,
+        average=copy.deepcopy(network).eval(),
+        optimizer=optimizer,
+        scaler=torch.amp.GradScaler(device.type, enabled=scaled),
+        stopping=EarlyStopping(schedule.patience, schedule.min_delta) if schedule.patience else None,
+    )
 
 
 def _provenance(options: RunOptions) -> str:
@@ -260,24 +244,14 @@ def _provenance(options: RunOptions) -> str:
 
 def main() -> None:
     """Read the command line and train."""
-    parser = argparse.ArgumentParser(prog="python -m training.train", description="Train one network.")
-    parser.add_argument(
-        "--config", type=Path, required=True, help="TOML file, e.g. training/configs/lungs.toml"
-    )
-    add_data_argument(parser)
-    parser.add_argument(
-        "--out", type=Path, required=True, help="folder of the run; goes on if it holds a state"
-    )
-    parser.add_argument("--lungs", type=Path, help="checkpoint folder of stage I (for stage II)")
-    parser.add_argument("--init", type=Path, help="checkpoint folder whose weights to start from")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser = run_parser("training.train", "Train one network; a run that was stopped goes on.")
     parser.add_argument("--minutes", type=float, default=math.inf, help="shorten the schedule to this long")
     parser.add_argument("--everything", action="store_true", help="learn from the validation films too")
     parser.add_argument("--steps", type=int, default=0, help="steps an epoch, for a quick check (0: all)")
-    options = vars(parser.parse_args())
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    config = read_config(options.pop("config"))
-    log.info("best validation figure %.4f", train(config, RunOptions(**options)))
+    try:
+        log.info("best validation figure %.4f", train(*parsed(parser)))
+    except (ConfigError, DataError, CheckpointError, TrainingError) as error:
+        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

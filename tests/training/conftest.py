@@ -27,11 +27,16 @@ input_shape = [64, 64]
 """
 SCHEDULE = """
 seed = 1
+[optimizer]
+learning_rate = 3e-3
+weight_decay = 0.01
+schedule = "cosine"
+clip_norm = 5.0
 [schedule]
 epochs = 12
 batch_size = 4
-learning_rate = 3e-3
 ema_decay = 0.8
+validate_every = 2
 resolutions = [[48, 0.3], [64, 1.0]]
 """
 
@@ -99,8 +104,7 @@ def data_folder(tmp_path_factory):
 
 
 def options(data_folder: Path, out: Path, **changes) -> RunOptions:
-    defaults = {"lungs": None, "init": None, "device": "cpu", "minutes": 5.0, "everything": False, "steps": 0}
-    return RunOptions(data=data_folder, out=out, **(defaults | changes))
+    return RunOptions(data=data_folder, out=out, **({"device": "cpu", "minutes": 5.0} | changes))
 
 
 @pytest.fixture(scope="session")

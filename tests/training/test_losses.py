@@ -3,8 +3,9 @@ import pytest
 import torch
 
 from training.augment import Augmenter
-from training.config import Augmentation, ConfigError, OpacityLoss, read_config
+from training.config import ConfigError, read_config
 from training.losses import brixia_shares, mask_loss, opacity_losses, zone_shares
+from training.settings import Augmentation, OpacityLoss
 
 
 def quadrants():

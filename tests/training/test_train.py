@@ -4,13 +4,12 @@ import pytest
 import torch
 
 from models.checkpoint import Role, load_checkpoint
-from training.config import read_config
+from training.config import ConfigError, read_config
 from training.train import RunOptions, train
 
 
 def run(data_folder, out, **changes):
-    defaults = {"lungs": None, "init": None, "device": "cpu", "minutes": 5.0, "everything": False, "steps": 0}
-    return RunOptions(data=data_folder, out=out, **(defaults | changes))
+    return RunOptions(data=data_folder, out=out, **changes)
 
 
 def test_stage_one_learns(trained):
@@ -70,5 +69,5 @@ def _stop_after_one_epoch(config, options):
 
 
 def test_stage_two_needs_stage_one(data_folder, configs, tmp_path):
-    with pytest.raises(SystemExit, match="--lungs"):
+    with pytest.raises(ConfigError, match="--lungs"):
         train(read_config(configs / "opacity.toml"), run(data_folder, tmp_path))
