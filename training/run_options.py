@@ -13,6 +13,7 @@ import torch
 from rich.console import Console
 from rich.logging import RichHandler
 
+from training import presets
 from training.config import ConfigError, TrainConfig, read_config
 from training.data_folder import add_data_argument
 
@@ -105,8 +106,6 @@ def config_path(name: str) -> Path:
     training.config.ConfigError
         If it is neither.
     """
-    from training import presets  # noqa: PLC0415
-
     if Path(name).is_file():
         return Path(name)
     if name in presets.names():

@@ -1,15 +1,56 @@
 import dataclasses
+import json
+import logging
+import math
+import socket
 
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
+import training.train as train_module
 from models.checkpoint import Role, load_checkpoint
+from models.errors import CheckpointError
+from models.severity import SeverityScorer
+from training import run_options
+from training.batches import FilmBatches, shuffled
 from training.config import ConfigError, read_config
-from training.train import RunOptions, train
+from training.dataset import DataError, read_manifest, read_pixels
+from training.forward import autocast_type
+from training.native_films import LungFilms
+from training.run_films import training_batches
+from training.run_options import config_path
+from training.run_state import STATE
+from training.settings import Objective, OptimizerSettings, Schedule
+from training.train import RunOptions, TrainingError, learning_rate, train
+from training.validate import validation_figure
 
 
 def run(data_folder, out, **changes):
     return RunOptions(data=data_folder, out=out, **changes)
+
+
+@pytest.fixture
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # on a busy machine, threads that wait for each other take minutes
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def paper_config(configs):
+    """Stage I as the paper trains it, with all that a state must bring back: dropout, EMA, moments, stopping."""
+    config = read_config(configs / "lungs.toml")
+    options = {"encoder_depth": 3, "decoder_pyramid_channels": 16, "decoder_segmentation_channels": 32}
+    return dataclasses.replace(
+        config,
+        spec=dataclasses.replace(config.spec, architecture="fpn", options=options),
+        objective=Objective(kind="two_task", segmentation="dice", weighting="dynamic"),
+        optimizer=OptimizerSettings(name="adamw_amsgrad", learning_rate=2e-3),
+        schedule=Schedule(epochs=4, batch_size=4, patience=9, augmentation="paper", ema_decay=0.5),
+    )
 
 
 def test_stage_one_learns(trained):
@@ -35,39 +76,252 @@ def test_checkpoints_load(trained):
         assert "licences" in spec.training
 
 
-def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(data_folder, configs, tmp_path):
-    config = read_config(configs / "lungs.toml")
-    short = dataclasses.replace(config, schedule=dataclasses.replace(config.schedule, epochs=2))
-    whole = tmp_path / "whole"
-    train(short, run(data_folder, whole, steps=2))
+def test_the_worker_scores_with_what_was_trained(trained, data_folder):
+    weights, _, _ = trained
+    film = read_manifest(data_folder)[-1]
+    result = SeverityScorer.load(weights).score(read_pixels(film.image))
+    assert 0 <= result.score <= 6
 
-    stopped = tmp_path / "stopped"
+
+class Killed(Exception):
+    pass
+
+
+def stop_in(monkeypatch, epoch, step):
+    """Kill a run in the middle of an epoch, both counted from 1."""
+    original, seen = train_module.one_step, []
+
+    def counted(*arguments):
+        seen.append(1)
+        if len(seen) == (epoch - 1) * STEPS + step:
+            raise Killed
+        return original(*arguments)
+
+    monkeypatch.setattr(train_module, "one_step", counted)
+
+
+STEPS = 3
+
+
+@pytest.mark.parametrize("kind", ["paper", "tensor"])
+def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(
+    kind, paper_config, configs, data_folder, tmp_path, monkeypatch, one_thread
+):
+    config = paper_config
+    if kind == "tensor":
+        weak = read_config(configs / "lungs.toml")
+        config = dataclasses.replace(weak, schedule=dataclasses.replace(weak.schedule, epochs=4))
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    best = train(config, run(data_folder, whole, steps=STEPS))
+    with monkeypatch.context() as patch:
+        stop_in(patch, epoch=3, step=2)
+        with pytest.raises(Killed):
+            train(config, run(data_folder, stopped, steps=STEPS))
     torch.manual_seed(99)
-    with pytest.raises(KeyboardInterrupt):
-        _stop_after_one_epoch(short, run(data_folder, stopped, steps=2))
-    train(short, run(data_folder, stopped, steps=2))
-    first, second = (load_checkpoint(folder, Role.LUNGS)[0].state_dict() for folder in (whole, stopped))
-    for name, tensor in first.items():
-        torch.testing.assert_close(tensor, second[name], rtol=0, atol=2e-3, msg=name)
+    assert train(config, run(data_folder, stopped, steps=STEPS)) == best
+
+    first, second = (load_file(folder / STATE) for folder in (whole, stopped))
+    assert {name.split(".")[0] for name in first} == {"network", "average", "optimizer", "random"}
+    assert first.keys() == second.keys()
+    assert [name for name in first if not torch.equal(first[name], second[name])] == []
+    for name in ("lungs.safetensors", "lungs.json"):
+        assert (whole / name).read_bytes() == (stopped / name).read_bytes()
+    lines = [
+        [json.loads(line) | {"elapsed_s": 0} for line in (folder / "log.jsonl").read_text().splitlines()]
+        for folder in (whole, stopped)
+    ]
+    assert lines[0] == lines[1]
 
 
-def _stop_after_one_epoch(config, options):
-    import training.train as module
+def test_early_stopping_survives_a_stop_and_ends_the_run(
+    paper_config, data_folder, tmp_path, monkeypatch, one_thread
+):
+    schedule = dataclasses.replace(paper_config.schedule, epochs=9, patience=3, min_delta=2.0)
+    config = dataclasses.replace(paper_config, schedule=schedule)
+    with monkeypatch.context() as patch:
+        stop_in(patch, epoch=3, step=1)
+        with pytest.raises(Killed):
+            train(config, run(data_folder, tmp_path, steps=STEPS))
+    train(config, run(data_folder, tmp_path, steps=STEPS))
+    epochs = [json.loads(line)["epoch"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert epochs == [1, 2, 3, 4]  # one accepted, then three that are not better by 2
 
-    original, calls = module.save_state, []
 
-    def save_then_stop(*arguments):
-        original(*arguments)
-        calls.append(1)
-        raise KeyboardInterrupt
+def test_dynamic_weighting_begins_every_epoch_at_one(paper_config, data_folder, tmp_path, one_thread):
+    train(paper_config, run(data_folder, tmp_path, steps=1))
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line["weight_segmentation"] for line in lines] == [1.0] * 4
 
-    module.save_state = save_then_stop
-    try:
-        train(config, options)
-    finally:
-        module.save_state = original
+
+def test_two_tasks_at_stage_two(trained, configs, data_folder, tmp_path, one_thread):
+    weights, _, _ = trained
+    config = dataclasses.replace(
+        read_config(configs / "opacity.toml"),
+        objective=Objective(kind="two_task", classification="smooth_l1", weighting="dynamic"),
+        optimizer=OptimizerSettings(name="adam_amsgrad", learning_rate=3e-3),
+        schedule=Schedule(epochs=3, batch_size=4, augmentation="paper"),
+    )
+    films = [
+        film
+        for film in read_manifest(data_folder)
+        if film.name[-3:] in {"000", "001", "002", "003", "004", "017"}
+    ]
+    train(config, run(data_folder, tmp_path, lungs=weights, init=weights), films)
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert {"segmentation", "classification", "weight_segmentation", "dice", "specificity"} < set(lines[0])
+    assert lines[-1]["segmentation"] < lines[0]["segmentation"]
+    assert len(training_batches(config, run(data_folder, tmp_path, lungs=weights), films)) == 4  # no boxes
+
+
+def test_nothing_is_sent_anywhere(paper_config, data_folder, tmp_path, monkeypatch, one_thread):
+    def refuse(*arguments, **more):
+        raise AssertionError("a run opened a connection")
+
+    for name in ("connect", "connect_ex", "sendto"):
+        monkeypatch.setattr(socket.socket, name, refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    train(paper_config, run(data_folder, tmp_path, steps=1))
+    assert list(tmp_path.glob("events.out.tfevents.*"))
+
+
+def test_tensorboard_reads_the_run(paper_config, data_folder, tmp_path, one_thread):
+    train(paper_config, run(data_folder, tmp_path, steps=1))
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    assert {"loss/segmentation", "weight/segmentation", "schedule/rate", "validation/dice"} <= set(
+        events.Tags()["scalars"]
+    )
+    assert [event.step for event in events.Scalars("validation/dice")] == [1, 2, 3, 4]
+    assert events.Tags()["images"]
+
+
+def test_a_loss_that_is_no_number_ends_the_run(paper_config, data_folder, tmp_path, one_thread):
+    settings = dataclasses.replace(paper_config.optimizer, name="sgd", learning_rate=1e30)
+    with pytest.raises(TrainingError, match="learning_rate"):
+        train(dataclasses.replace(paper_config, optimizer=settings), run(data_folder, tmp_path))
 
 
 def test_stage_two_needs_stage_one(data_folder, configs, tmp_path):
     with pytest.raises(ConfigError, match="--lungs"):
         train(read_config(configs / "opacity.toml"), run(data_folder, tmp_path))
+
+
+def test_films_without_masks_are_told(paper_config, data_folder, tmp_path):
+    films = [dataclasses.replace(film, lung_masks=()) for film in read_manifest(data_folder)]
+    with pytest.raises(DataError, match="a lung mask"):
+        train(paper_config, run(data_folder, tmp_path), films)
+
+
+def test_encoder_weights_come_from_a_file(configs, data_folder, tmp_path, trained, one_thread):
+    weights, _, _ = trained
+    network, _ = load_checkpoint(weights, Role.LUNGS)
+    tensors = network.encoder.state_dict()
+    save_file(tensors, tmp_path / "encoder.safetensors")
+    config = read_config(configs / "lungs.toml")
+    options = run(data_folder, tmp_path, encoder_weights=str(tmp_path / "encoder.safetensors"))
+    started = train_module.start_network(config, options)
+    assert all(torch.equal(value, tensors[name]) for name, value in started.encoder.state_dict().items())
+    save_file({"conv1.weight": torch.zeros(1)}, tmp_path / "encoder.safetensors")
+    with pytest.raises(CheckpointError, match=r"encoder.safetensors.*--encoder-weights none"):
+        train(config, options)
+
+
+def test_a_config_is_a_file_or_a_preset(configs):
+    assert config_path(str(configs / "lungs.toml")) == configs / "lungs.toml"
+    assert config_path("lungs-fpn").name == "lungs-fpn.toml"
+    with pytest.raises(ConfigError, match="lungs-fpn"):
+        config_path("lungs-vgg")
+
+
+def test_the_command_ends_with_one_line_for_a_wrong_configuration(monkeypatch, tmp_path, data_folder):
+    arguments = ["train", "--config", "lungs-vgg", "--data", str(data_folder), "--out", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", arguments)
+    monkeypatch.setattr(logging, "basicConfig", lambda **_: None)
+    with pytest.raises(SystemExit, match=r"^error: there is neither"):
+        train_module.main()
+
+
+def test_film_batches_do_not_depend_on_the_order_of_threads(paper_config, data_folder, monkeypatch):
+    films = LungFilms.of(read_manifest(data_folder)[:6], paper_config.spec)
+    batches = FilmBatches(films, paper_config, torch.device("cpu"))
+    first = list(batches.epoch(3, 0, 0)[1])
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    again, other = list(batches.epoch(3, 0, 0)[1]), list(batches.epoch(4, 0, 0)[1])
+    assert all(torch.equal(a.views, b.views) for a, b in zip(first, again, strict=True))
+    assert all(torch.equal(a.maps["lungs"], b.maps["lungs"]) for a, b in zip(first, again, strict=True))
+    assert not torch.equal(first[0].views, other[0].views)
+    assert first[0].views.shape == (4, 1, 64, 64)
+    for batch in first:  # lungs are dark: view and mask were changed together
+        lungs = batch.maps["lungs"] > 0
+        assert batch.views[lungs].mean() < batch.views[~lungs].mean() - 0.1
+
+
+def test_films_with_a_mask_come_round_more_often(configs):
+    config = read_config(configs / "opacity.toml")
+    labels = {"has_mask": torch.tensor([0.0, 1.0, 0.0, 1.0, 0.0])}
+    numbers = np.concatenate(shuffled(config, 5, labels, epoch=1, steps=0))
+    assert sorted(numbers) == [0, 1, 1, 2, 3, 3, 4]
+
+
+def test_learning_rates(configs):
+    config = read_config(configs / "lungs.toml")
+    rates = [learning_rate(config, share) for share in np.linspace(0, 1, 101)]
+    assert max(rates) == pytest.approx(3e-3, rel=0.01)
+    assert np.argmax(rates) == 3
+    assert rates[0] < 3e-4
+    assert rates[-1] < 3e-5
+    constant = dataclasses.replace(config, optimizer=OptimizerSettings(learning_rate=0.5))
+    assert {learning_rate(constant, share) for share in (0.0, 0.4, 1.0)} == {0.5}
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [("sse avx2", None), ("avx512_bf16 sse", torch.bfloat16), ("amx_bf16", torch.bfloat16)],
+)
+def test_a_cpu_without_bf16_takes_float32(tmp_path, monkeypatch, flags, expected):
+    import training.forward as module
+
+    described = tmp_path / "cpuinfo"
+    described.write_text(f"processor : 0\nflags\t\t: fpu {flags}\n")
+    monkeypatch.setattr(module, "CPU_DESCRIPTION", described)
+    module._cpu_computes_bf16.cache_clear()
+    assert autocast_type("auto", torch.device("cpu")) is expected
+    module._cpu_computes_bf16.cache_clear()
+    assert autocast_type("float32", torch.device("cpu")) is None
+
+
+class Fixed(torch.nn.Module):
+    """Answers with given maps and presences, whatever it is shown."""
+
+    def __init__(self, logits, presence):
+        super().__init__()
+        self.answer = logits, presence
+
+    def forward(self, inputs):
+        return self.answer
+
+
+def test_the_figure_is_the_mean_dice_of_refined_maps_by_film(configs):
+    from training.samples import Samples
+
+    config = dataclasses.replace(read_config(configs / "opacity.toml"), objective=Objective(kind="two_task"))
+    truth = torch.zeros(4, 1, 2, 4, dtype=torch.uint8)
+    truth[:3, 0, 0] = 1  # three films with 4 pixels drawn, one normal
+    logits = torch.full((4, 1, 2, 4), -5.0)
+    logits[0, 0, 0] = 5  # Dice 1
+    logits[1, 0, 0, :2] = 5  # Dice 2/3
+    logits[2, 0, 0] = 5  # would be 1, but the head says that there is nothing
+    logits[3, 0, 1, 0] = 5  # a finding on a normal film, which the head takes back
+    presence = torch.tensor([[9.0], [0.0], [-0.01], [-9.0]])
+    samples = Samples(truth * 0, truth, ("opacity",), {})
+    figure, details = validation_figure(Fixed(logits, presence), samples, config)
+    assert figure == pytest.approx((1 + 2 / 3 + 0) / 3)
+    assert details == {"dice": round(5 / 9, 4), "specificity": 1.0}
+    presence[3] = 0.0
+    assert validation_figure(Fixed(logits, presence), samples, config)[1]["specificity"] == 0.0
+
+
+def test_options_have_defaults(tmp_path):
+    assert run_options.RunOptions(tmp_path, tmp_path).minutes == math.inf
