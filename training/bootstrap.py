@@ -30,16 +30,19 @@ def interval(
     Returns
     -------
     tuple of float
-        Lower and upper end; NaN both if there are fewer than two groups.
+        Lower and upper end; NaN both if there are fewer than two groups, or no draw gives a number.
     """
-    names = np.asarray(groups)
-    members = [np.flatnonzero(names == name) for name in np.unique(names)]
-    if len(members) < 2:
+    names, member_of = np.unique(np.asarray(groups), return_inverse=True)
+    if len(names) < 2:
         return float("nan"), float("nan")
     generator = np.random.default_rng(seed)
-    draws = []
-    for _ in range(repeats):
-        chosen = generator.integers(0, len(members), len(members))
-        draws.append(statistic(np.concatenate([members[index] for index in chosen])))
+    films = np.arange(len(member_of))
+    draws = np.empty(repeats)
+    for number in range(repeats):
+        chosen = generator.integers(0, len(names), len(names))
+        times = np.bincount(chosen, minlength=len(names))
+        draws[number] = statistic(np.repeat(films, times[member_of]))
+    if np.isnan(draws).all():
+        return float("nan"), float("nan")
     low, high = np.nanpercentile(draws, (2.5, 97.5))
     return float(low), float(high)

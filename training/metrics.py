@@ -103,7 +103,7 @@ def pearson(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
 
 def spearman(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
     """Return Spearman's correlation (ties share their mean rank), NaN if either side is constant."""
-    ranks = [pd.Series(values).rank().to_numpy(np.float64) for values in (first, second)]
+    ranks = [np.asarray(pd.Series(values).rank(), np.float64) for values in (first, second)]
     return pearson(ranks[0], ranks[1])
 
 

@@ -62,9 +62,9 @@ class Overlap:
     @classmethod
     def pooled(cls, parts: Iterable[Overlap]) -> Self:
         """Return the sum of counts, 0 of each for no parts."""
-        counts = [(part.tp, part.fp, part.fn, part.tn) for part in parts]
-        sums = np.sum(counts, axis=0, dtype=np.int64) if counts else np.zeros(4, np.int64)
-        return cls(*(int(value) for value in sums))
+        counted = list(parts)
+        tp, fp, fn = (sum(getattr(part, name) for part in counted) for name in ("tp", "fp", "fn"))
+        return cls(tp, fp, fn, sum(part.tn for part in counted))
 
     @property
     def reference_is_empty(self) -> bool:

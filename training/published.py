@@ -17,6 +17,7 @@ from training.dataset import TEACHER_COLUMNS, DataError
 
 SUBSETS = ("train", "val", "test")
 FILM_KEY = ["dataset", "filename"]
+QUALITY = ("label", "Poor quality R", "Poor quality D")
 ZONE_COLUMNS = tuple(
     f"share_{side}_{level}" for side in ("right", "left") for level in ("upper", "middle", "lower")
 )
@@ -79,12 +80,12 @@ def read_metadata(folder: Path) -> pd.DataFrame:
     DataError
         If the file is missing or lacks a column.
     """
-    table = read_table(folder / "metadata.csv", (*FILM_KEY, "Score R", "Score D", "subset", "label"))
+    table = read_table(folder / "metadata.csv", (*FILM_KEY, "Score R", "Score D", "subset", *QUALITY))
     readers = table[["Score R", "Score D"]].astype(float)
     return table[[*FILM_KEY, "subset", "label"]].assign(
         reader_r=readers["Score R"],
         reader_d=readers["Score D"],
-        poor_quality=table[["Poor quality R", "Poor quality D"]].eq("Yes").any(axis=1),
+        poor_quality=(table["Poor quality R"] == "Yes") | (table["Poor quality D"] == "Yes"),
         consensus=readers.mean(axis=1),
     )
 
@@ -227,8 +228,8 @@ def read_all_scores(folder: Path) -> pd.DataFrame:
     return joined
 
 
-def read_table(path: Path, needed: tuple[str, ...]) -> pd.DataFrame:
-    """Read a CSV file and check that it has the columns that are needed.
+def read_table(path: Path, needed: tuple[str, ...], text: tuple[str, ...] = ()) -> pd.DataFrame:
+    """Read a CSV file and check that it has the columns that are needed; columns of ``text`` stay text.
 
     Raises
     ------
@@ -236,7 +237,7 @@ def read_table(path: Path, needed: tuple[str, ...]) -> pd.DataFrame:
         If the file is missing, is no CSV or lacks a column.
     """
     try:
-        table = pd.read_csv(path)
+        table = pd.read_csv(path, dtype=dict.fromkeys(text, str))
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}; check the folder's name") from error
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:

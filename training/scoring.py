@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -16,9 +17,13 @@ from rich.progress import track
 
 from models.checkpoint import SHIPPED_WEIGHTS
 from models.result import NotAssessable
+from models.segmenter import Segmentation
 from models.severity import SeverityScorer, find_lungs, measure
-from models.zones import NoLungs, zone_map
+from models.zones import Lungs, NoLungs, zone_map
 from training.dataset import Film, read_mask, read_pixels
+from training.legacy_zones import legacy_shares
+from training.overlap import EmptyPolicy, Overlap
+from training.thresholds import zone_scores
 
 
 @dataclass(frozen=True)
@@ -35,23 +40,44 @@ class FilmOutcome:
         0 to 6.
     shares : numpy.ndarray or None
         float64, (6,): opacified share of each zone, in ``models.result.ZONE_ORDER``.
-    lung_dice, opacity_dice : float or None
-        Against the first lung mask and the opacity mask, at the film's size; None without a mask, and for an
-        opacity mask that is empty. A film without a score has an opacity Dice of 0.
     elapsed_s : float
         Time the scorer took.
+    lungs : Overlap or None
+        Pixels of the lungs found against the first lung mask, at the film's size; None without a mask.
+    opacity : Overlap or None
+        The same for the opacity mask, which is empty for a normal film; None if nothing is known. A film
+        without a score has no opacity found.
+    presence : float or None
+        The classification head's probability of opacity; None without a score or without such a head.
+    legacy_score : int or None
+        The score by the published code's zones, if asked for.
     """
 
     film: Film
     reason: str | None
     score: int | None
     shares: NDArray[np.float64] | None
-    lung_dice: float | None
-    opacity_dice: float | None
     elapsed_s: float
+    lungs: Overlap | None = None
+    opacity: Overlap | None = None
+    presence: float | None = None
+    legacy_score: int | None = None
+
+    @property
+    def lung_dice(self) -> float | None:
+        """Dice of the lungs; None without a mask."""
+        return None if self.lungs is None else self.lungs.dice(EmptyPolicy.ONE)
+
+    @property
+    def opacity_dice(self) -> float | None:
+        """Dice of the opacity; None without a mask and for a mask that is empty."""
+        shown = self.opacity is not None and not self.opacity.reference_is_empty
+        return self.opacity.dice() if self.opacity is not None and shown else None
 
 
-def score_films(films: Sequence[Film], weights: Path | None, progress: bool = True) -> list[FilmOutcome]:
+def score_films(
+    films: Sequence[Film], weights: Path | None, progress: bool = True, legacy: bool = False
+) -> list[FilmOutcome]:
     """Score films.
 
     Parameters
@@ -62,6 +88,8 @@ def score_films(films: Sequence[Film], weights: Path | None, progress: bool = Tr
         Folder of the weights; None for the shipped ones.
     progress : bool
         Show a progress bar.
+    legacy : bool
+        Also score by the published code's zones (``training.legacy_zones``), on the same masks.
 
     Returns
     -------
@@ -77,10 +105,21 @@ def score_films(films: Sequence[Film], weights: Path | None, progress: bool = Tr
     context = get_context("spawn")
     workers = min(os.cpu_count() or 1, max(1, len(films)))
     with ProcessPoolExecutor(workers, context, _start, (weights,)) as pool:
-        outcomes: Iterator[FilmOutcome] = pool.map(_score_one, films, chunksize=4)
+        outcomes: Iterator[FilmOutcome] = pool.map(partial(_score_one, legacy=legacy), films, chunksize=4)
         if progress:
             outcomes = iter(track(outcomes, description="Scoring", total=len(films)))
         return list(outcomes)
+
+
+class ObservedScorer(SeverityScorer):
+    """The worker's scorer, which also keeps what stage II said of the last film."""
+
+    last_opacity: Segmentation | None = None
+
+    def find_opacity(self, pixels: NDArray[np.float32], lungs: Lungs) -> Segmentation:
+        """Run stage II as the worker does, and keep its answer in ``last_opacity``."""
+        self.last_opacity = super().find_opacity(pixels, lungs)
+        return self.last_opacity
 
 
 @dataclass(frozen=True)
@@ -136,32 +175,34 @@ def named_weights(name: str | None) -> Path | None:
     return path if path.is_dir() else SHIPPED_WEIGHTS / name
 
 
-def dice(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
-    """Return the Dice overlap of two masks, 1.0 if both are empty."""
-    total = int(first.sum()) + int(second.sum())
-    return 2 * int((first & second).sum()) / total if total else 1.0
-
-
-_scorers: list[SeverityScorer] = []
+_scorers: list[ObservedScorer] = []
 
 
 def _start(weights: Path | None) -> None:
-    _scorers.append(SeverityScorer.load(weights, threads=1))
+    _scorers.append(ObservedScorer.load(weights, threads=1))
 
 
-def _score_one(film: Film) -> FilmOutcome:
+def _score_one(film: Film, legacy: bool = False) -> FilmOutcome:
+    scorer = _scorers[0]
     pixels = read_pixels(film.image)
     started = time.perf_counter()
-    result = _scorers[0].score(pixels)
+    result = scorer.score(pixels)
     elapsed = time.perf_counter() - started
-    lungs = dice(result.lung_mask, read_mask(film.lung_masks[0])) if film.lung_masks else None
-    drawn = read_mask(film.opacity_mask) if film.opacity_mask else None
-    shown = drawn is not None and bool(drawn.any())
+    lungs = Overlap.of(result.lung_mask, read_mask(film.lung_masks[0])) if film.lung_masks else None
+    found = np.zeros_like(result.lung_mask) if isinstance(result, NotAssessable) else result.opacity_mask
+    opacity = None
+    if film.opacity_mask is not None or film.normal:
+        drawn = read_mask(film.opacity_mask) if film.opacity_mask else np.zeros_like(found)
+        opacity = Overlap.of(found, drawn)
     if isinstance(result, NotAssessable):
-        return FilmOutcome(film, str(result.reason), None, None, lungs, 0.0 if shown else None, elapsed)
-    opacity = dice(result.opacity_mask, drawn) if drawn is not None and shown else None
+        return FilmOutcome(film, str(result.reason), None, None, elapsed, lungs, opacity)
     shares = np.array([zone.involved_fraction for zone in result.zones])
-    return FilmOutcome(film, None, result.score, shares, lungs, opacity, elapsed)
+    presence = scorer.last_opacity.presence if scorer.last_opacity else None
+    old = None
+    if legacy:
+        threshold = float(scorer.opacity.spec.involvement_threshold or 0)
+        old = int(zone_scores(legacy_shares(result.lung_mask, found)[None], threshold)[0])
+    return FilmOutcome(film, None, result.score, shares, elapsed, lungs, opacity, presence, old)
 
 
 def _measure_one(film: Film) -> FilmMeasurement | None:

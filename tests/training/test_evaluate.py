@@ -8,10 +8,13 @@ import pytest
 
 from models.checkpoint import Role, load_spec
 from training.bootstrap import interval
-from training.dataset import read_manifest
+from training.dataset import DataError, read_manifest
 from training.evaluate import evaluate
+from training.film_figures import age_band, film_figures, legacy_figures
+from training.film_table import film_table, overlaps, read_film_table
 from training.operating_point import choose, choose_both
-from training.scoring import FilmMeasurement, FilmOutcome, dice
+from training.overlap import Overlap
+from training.scoring import FilmMeasurement, FilmOutcome
 
 
 def command(module, *arguments):
@@ -20,9 +23,10 @@ def command(module, *arguments):
 
 
 def test_command_writes_the_agreed_keys(trained, data_folder, tmp_path):
-    file, films = tmp_path / "figures.json", tmp_path / "films.jsonl"
-    arguments = ["--data", data_folder, "--split", "test", "--weights", trained[0]]
-    done = command("training.evaluate", *arguments, "--json", file, "--films", films)
+    file, films, csv = tmp_path / "figures.json", tmp_path / "films.jsonl", tmp_path / "films.csv"
+    arguments = ["--data", data_folder, "--split", "test", "--weights", trained[0], "--csv", csv]
+    more = ["--legacy", "2", "--speed", "2"]
+    done = command("training.evaluate", *arguments, "--json", file, "--films", films, *more)
     assert done.returncode == 0, done.stderr
     figures = json.loads(file.read_text())
     assert figures["n"] == 4
@@ -35,6 +39,17 @@ def test_command_writes_the_agreed_keys(trained, data_folder, tmp_path):
     assert figures["by_source"]["drawn"]["n"] == 4
     assert "mae" in done.stdout
     assert len(films.read_text().splitlines()) == 4
+    assert figures["by_view"]["unknown"]["n"] == figures["by_age"]["unknown"]["n"] == 4
+    assert {"f1", "specificity"} <= set(figures["presence"])
+    assert figures["legacy"]["opacity_batch_means"]["batch_size"] == 2
+    assert 0 <= figures["legacy"]["score"]["mae"] <= 6
+    assert figures["speed"]["images_per_second"] == pytest.approx(1 / figures["speed"]["median_s"], rel=0.05)
+    assert "torch" in figures["speed"]["machine"]
+    # The table alone gives the same figures.
+    table = read_film_table(csv)
+    presence = load_spec(trained[0], Role.OPACITY).presence_threshold
+    again = film_figures(table, presence)
+    assert again == {name: figures[name] for name in again}
 
 
 def test_operating_point_is_written(trained, data_folder, tmp_path):
@@ -49,7 +64,11 @@ def test_operating_point_is_written(trained, data_folder, tmp_path):
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
-    [(["--data", "nowhere"], "manifest.csv"), (["--data", "DATA", "--weights", "none"], "cannot read")],
+    [
+        (["--data", "nowhere"], "manifest.csv"),
+        (["--data", "DATA", "--weights", "none"], "cannot read"),
+        (["--data", "DATA", "--csv", "nowhere/films.csv"], "there is no folder nowhere"),
+    ],
 )
 def test_a_users_mistake_is_one_line(data_folder, arguments, words):
     arguments = [str(data_folder) if argument == "DATA" else argument for argument in arguments]
@@ -65,7 +84,7 @@ def film(data_folder):
 
 
 def outcome(film, **changes):
-    values = {"reason": None, "score": 2, "shares": np.zeros(6), "lung_dice": None, "opacity_dice": None}
+    values = {"reason": None, "score": 2, "shares": np.zeros(6)}
     return FilmOutcome(film, elapsed_s=0.1, **(values | changes))
 
 
@@ -85,12 +104,6 @@ def test_missing_labels_leave_a_key_out(data_folder):
     assert "opacity" not in figures
     assert figures["normals"]["scored_zero"] == 1
     assert figures["normals"]["n"] == 2
-
-
-def test_dice():
-    first, second = np.array([1, 1, 0, 0], bool), np.array([1, 0, 1, 0], bool)
-    assert dice(first, second) == 0.5
-    assert dice(~first & first, first & ~first) == 1.0
 
 
 def test_interval_resamples_groups_not_films():
@@ -133,3 +146,52 @@ def test_the_gate_stays_open_as_far_as_normal_validation_films_allow(data_folder
     # A training film's presence is learnt by heart and says nothing.
     films[0] = FilmMeasurement(replace(normal, split="train"), 0.15, shares)
     assert choose_both(films)[0] == 0.05
+
+
+def test_figures_of_masks_closed_form(film):
+    good, bad = Overlap(90, 10, 10, 890), Overlap(0, 20, 100, 880)
+    figures = evaluate([outcome(film, opacity=good), outcome(film, opacity=bad)])["opacity"]
+    assert figures["n"] == 2
+    assert figures["dice_mean"] == figures["dice_median"] == 0.45
+    assert figures["dice_pooled"] == round(180 / 320, 4)
+    assert figures["precision_mean"] == 0.45
+    assert figures["recall_mean"] == 0.45
+    assert figures["iou_mean"] == round(90 / 110 / 2, 4)
+
+
+def test_a_normal_film_has_no_dice_but_a_specificity(data_folder):
+    normal = read_manifest(data_folder)[0]
+    clear, specked = np.zeros(6), np.array([0.1, 0, 0, 0, 0, 0])
+    found = [
+        outcome(normal, score=0, shares=clear, opacity=Overlap(0, 0, 0, 100), presence=0.1),
+        outcome(normal, score=0, shares=specked, opacity=Overlap(0, 4, 0, 96), presence=0.8),
+    ]
+    figures = evaluate(found)
+    assert "opacity" not in figures
+    assert figures["normals"]["share_zero"] == 1
+    assert figures["normals"]["share_clear"] == 0.5
+    assert figures["presence"]["specificity"] == 0.5
+    assert [part.fp for part in overlaps(film_table(found), "opacity")] == [0, 4]
+    legacy = legacy_figures(film_table(found), 1)["opacity_batch_means"]
+    assert legacy["dice"] == 0.5  # the clear film counts as 1, the specked one as 0
+
+
+def test_class_f1(film, data_folder):
+    normal = read_manifest(data_folder)[0]
+    found = [outcome(film, presence=0.7), outcome(film, presence=0.2), outcome(normal, presence=0.6)]
+    assert evaluate(found)["presence"]["f1"] == 0.5
+    assert evaluate(found, presence_threshold=0.1)["presence"]["recall"] == 1
+
+
+@pytest.mark.parametrize(
+    ("age", "band"), [(0, "0-17"), (17.9, "0-17"), (18, "18-39"), (79, "60-79"), (80, "80+"), (104, "80+")]
+)
+def test_age_bands(age, band):
+    assert age_band(age) == band
+    assert age_band(float("nan")) == "unknown"
+
+
+def test_a_table_of_another_kind_is_told(tmp_path):
+    (tmp_path / "a.csv").write_text("id,score\n1,2\n")
+    with pytest.raises(DataError, match="lacks the column"):
+        read_film_table(tmp_path / "a.csv")
