@@ -1,0 +1,1 @@
+"""Sources of films: each module turns one kind into film records."""
