@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import nn
 
+from models.encoder_weights import REMEDY, is_file, library_argument, load_encoder
 from models.errors import CheckpointError
 from models.geometry import Resize, Shape
 
@@ -61,6 +62,10 @@ class NetworkSpec:
         True if the network also says whether there is anything at all (Danilov et al. 2022, Eq. 1-2).
     presence_threshold : float
         The map counts only if the classification head's probability is at least this (0.5 in the paper).
+    members : int
+        How many networks of this description answer together (``models.ensemble``).
+    mirrored : bool
+        The answer is the mean of that for the film and that for its mirror image.
     involvement_threshold : float or None
         Stage II only: a zone is involved if its opacified share is above this (Algorithm B3).
     training : str
@@ -81,6 +86,8 @@ class NetworkSpec:
     probability_threshold: float = 0.5
     classification_head: bool = False
     presence_threshold: float = 0.5
+    members: int = 1
+    mirrored: bool = False
     involvement_threshold: float | None = None
     training: str = ""
     weights_file: str = ""
@@ -95,8 +102,8 @@ def build_network(spec: NetworkSpec, encoder_weights: str | None = None) -> nn.M
     spec : NetworkSpec
         The description.
     encoder_weights : str, optional
-        Name of pre-trained encoder weights, e.g. ``imagenet``. Training only: the library may download them.
-        None, the default, never touches the network.
+        Training only: the name of pre-trained encoder weights, e.g. ``imagenet``, which the library may
+        download, or a safetensors file of them. None (the default) and ``none`` never touch the network.
 
     Returns
     -------
@@ -107,7 +114,8 @@ def build_network(spec: NetworkSpec, encoder_weights: str | None = None) -> nn.M
     Raises
     ------
     CheckpointError
-        If the library does not know the architecture, the encoder or an option.
+        If the library does not know the architecture, the encoder or an option, or the encoder weights cannot
+        be had.
     """
     import models.torchvision_ops  # noqa: PLC0415, F401, I001 - must precede the next import
     import segmentation_models_pytorch as smp  # noqa: PLC0415 - takes seconds; only builders need it
@@ -117,18 +125,26 @@ def build_network(spec: NetworkSpec, encoder_weights: str | None = None) -> nn.M
         network = smp.create_model(
             spec.architecture,
             encoder_name=spec.encoder,
-            encoder_weights=encoder_weights,
+            encoder_weights=library_argument(spec.encoder, encoder_weights),
             in_channels=len(spec.channel_mean),
             classes=1,
             aux_params=aux,
             **spec.options,
         )
+    except OSError as error:
+        raise CheckpointError(
+            f"the {encoder_weights} weights of {spec.encoder} cannot be downloaded: {error} {REMEDY}"
+        ) from error
     except (KeyError, ValueError, TypeError, RuntimeError) as error:
         raise CheckpointError(
             f"cannot build {spec.architecture} with encoder {spec.encoder}: {error}; "
             "correct the spec or install the version of segmentation-models-pytorch in constraints.txt"
         ) from error
     assert isinstance(network, nn.Module)  # noqa: S101 - narrows an untyped library's answer
+    if spec.architecture.startswith("deeplabv3"):
+        network.initialize()  # type: ignore[operator]  # every other decoder the library initialises itself
+    if encoder_weights is not None and is_file(encoder_weights):
+        load_encoder(network.encoder, Path(encoder_weights))  # type: ignore[arg-type]
     return network
 
 

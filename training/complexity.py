@@ -1,0 +1,220 @@
+"""How large networks are and how much they compute: parameters and multiply-adds.
+
+    python -m training.complexity                               # the eighteen presets of the paper
+    python -m training.complexity --preset opacity-manet lungs-deeplabv3plus
+    python -m training.complexity --weights DIR                  # networks of a weights folder, and their sum
+
+Every convolution, transposed convolution, linear layer and matrix product counts, also those of the encoders
+that the paper's counter leaves out (every EfficientNet; Danilov et al. 2022, Tables 5 and 6). Normalisation,
+activation, resizing and other work on single values does not count. Nothing is computed and no weights are
+made: layers are run without data.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from models.checkpoint import SHIPPED_WEIGHTS, NetworkSpec, Role, build_network, load_spec
+from models.errors import CheckpointError
+from models.geometry import Shape
+from training import presets
+from training.config import ConfigError
+from training.scoring import named_weights
+
+PUBLISHED: Mapping[str, tuple[float, float]] = MappingProxyType(
+    {
+        "lungs-unet": (55.9, 35.6),
+        "lungs-unetplusplus": (9.1, 11.5),
+        "lungs-deeplabv3": (7.3, 13.4),
+        "lungs-deeplabv3plus": (7.4, 2.2),
+        "lungs-fpn": (5.8, 9.1),
+        "lungs-linknet": (29.3, 39.9),
+        "lungs-pspnet": (29.7, 14.4),
+        "lungs-pan": (4.1, 0.3),
+        "lungs-manet": (13.4, 9.9),
+        "opacity-unet": (71.3, 115.8),
+        "opacity-unetplusplus": (27.2, 54.5),
+        "opacity-deeplabv3": (11.2, 12.7),
+        "opacity-deeplabv3plus": (16.1, 20.1),
+        "opacity-fpn": (5.8, 4.5),
+        "opacity-linknet": (4.2, 0.5),
+        "opacity-pspnet": (4.1, 0.1),
+        "opacity-pan": (26.8, 22.5),
+        "opacity-manet": (103.9, 79.7),
+    }
+)
+"""Parameters (millions) and multiply-adds (thousand millions) in Danilov et al. 2022, Tables 5 and 6."""
+
+
+@dataclass(frozen=True)
+class Complexity:
+    """How large a network is, and what one film costs.
+
+    Parameters
+    ----------
+    parameters : int
+        Numbers that are learned.
+    multiply_adds : int
+        Of one film.
+    encoder_multiply_adds : int
+        The encoder's part of these; 0 for a network without a part of that name.
+    """
+
+    parameters: int
+    multiply_adds: int
+    encoder_multiply_adds: int = 0
+
+    @property
+    def decoder_multiply_adds(self) -> int:
+        """Multiply-adds of everything after the encoder."""
+        return self.multiply_adds - self.encoder_multiply_adds
+
+
+def count(network: nn.Module, input_shape: Shape, channels: int) -> Complexity:
+    """Count a network's parameters and the multiply-adds of one film.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        In training or evaluation mode, on any device; neither its weights nor its mode change.
+    input_shape : tuple of int
+        (rows, columns).
+    channels : int
+        Of the input.
+
+    Returns
+    -------
+    Complexity
+    """
+    empty = {
+        name: torch.empty_like(tensor, device="meta")
+        for name, tensor in _tensors(network)
+        if not tensor.is_meta
+    }
+    modes = [(module, module.training) for module in network.modules()]
+    counter = FlopCounterMode(display=False)
+    try:
+        with torch.no_grad(), counter:
+            batch = torch.empty(1, channels, *input_shape, device="meta")
+            torch.func.functional_call(network.eval(), empty, (batch,))
+    finally:
+        for module, training in modes:
+            module.training = training
+    encoder = counter.get_flop_counts().get(f"{type(network).__name__}.encoder", {})
+    return Complexity(
+        parameters=sum(parameter.numel() for parameter in network.parameters()),
+        multiply_adds=counter.get_total_flops() // 2,
+        encoder_multiply_adds=sum(encoder.values()) // 2,
+    )
+
+
+def count_spec(spec: NetworkSpec) -> Complexity:
+    """Count the network that a description stands for; ``CheckpointError`` if it cannot be built."""
+    with torch.device("meta"):
+        network = build_network(spec)
+    return count(network, spec.input_shape, len(spec.channel_mean))
+
+
+def complexity_table(rows: Sequence[tuple[str, NetworkSpec, Complexity]]) -> Table:
+    """Lay figures out for a terminal, the paper's beside ours where it has them.
+
+    Columns: name, encoder, longer side of the input, parameters (millions), multiply-adds (thousand millions)
+    in all, of the encoder and of the rest.
+
+    Parameters
+    ----------
+    rows : sequence of (str, NetworkSpec, Complexity)
+        Name and network.
+
+    Returns
+    -------
+    rich.table.Table
+    """
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)  # fits into 80 columns
+    table.add_column("network", no_wrap=True)
+    table.add_column("encoder", overflow="ellipsis", no_wrap=True, max_width=17)
+    table.add_column("side", justify="right")
+    for title in ("M par", "paper", "GMAC", "enc.", "dec.", "paper"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for name, spec, complexity in rows:
+        parameters, multiply_adds = PUBLISHED.get(name, (None, None))
+        table.add_row(
+            name,
+            spec.encoder,
+            str(max(spec.input_shape)),
+            f"{complexity.parameters / 1e6:.1f}",
+            _published(parameters),
+            *(
+                f"{part / 1e9:.2f}"
+                for part in (
+                    complexity.multiply_adds,
+                    complexity.encoder_multiply_adds,
+                    complexity.decoder_multiply_adds,
+                )
+            ),
+            _published(multiply_adds),
+        )
+    return table
+
+
+def _published(figure: float | None) -> str:
+    return "" if figure is None else f"{figure:.1f}"
+
+
+def _tensors(network: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    yield from network.named_parameters()
+    yield from network.named_buffers()
+
+
+def _specs(weights: Path) -> list[tuple[str, NetworkSpec]]:
+    found = [role for role in Role if (weights / f"{role}.json").is_file()]
+    # A folder without any is an error, which loading says in its own words.
+    return [(str(role), load_spec(weights, role)) for role in found or Role]
+
+
+def _total(rows: Sequence[tuple[str, NetworkSpec, Complexity]]) -> str:
+    parameters = sum(complexity.parameters for _, _, complexity in rows) / 1e6
+    multiply_adds = sum(complexity.multiply_adds for _, _, complexity in rows) / 1e9
+    return f"together: {parameters:.1f} M parameters, {multiply_adds:.2f} G multiply-adds a film"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Read the command line and print the table."""
+    parser = argparse.ArgumentParser(
+        prog="python -m training.complexity", description="Count parameters and multiply-adds of networks."
+    )
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
+        "--weights", help="a folder of weights, or the name of a folder beside the shipped ones"
+    )
+    what.add_argument(
+        "--preset", nargs="+", metavar="NAME", help="presets to count (default: the eighteen of the paper)"
+    )
+    options = parser.parse_args(arguments)
+    console = Console()
+    try:
+        if options.weights:
+            specs = _specs(named_weights(options.weights) or SHIPPED_WEIGHTS)
+        else:
+            specs = [(name, presets.read(name).spec) for name in options.preset or presets.PAPER]
+        rows = [(name, spec, count_spec(spec)) for name, spec in specs]
+    except (CheckpointError, ConfigError) as error:
+        sys.exit(f"error: {error}")
+    console.print(complexity_table(rows))
+    if options.weights and len(rows) > 1:
+        console.print(_total(rows))
+
+
+if __name__ == "__main__":
+    main()
