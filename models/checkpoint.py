@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from models.encoder_weights import REMEDY, is_file, library_argument, load_encoder
+from models.ensemble import Ensemble
 from models.errors import CheckpointError
 from models.geometry import Resize, Shape
 
@@ -100,10 +101,11 @@ def build_network(spec: NetworkSpec, encoder_weights: str | None = None) -> nn.M
     Parameters
     ----------
     spec : NetworkSpec
-        The description.
+        The description. Of several members each starts from its own random weights.
     encoder_weights : str, optional
-        Training only: the name of pre-trained encoder weights, e.g. ``imagenet``, which the library may
-        download, or a safetensors file of them. None (the default) and ``none`` never touch the network.
+        Training only, for one member: the name of pre-trained encoder weights, e.g. ``imagenet``, which the
+        library may download, or a safetensors file of them. None (the default) and ``none`` never touch the
+        network.
 
     Returns
     -------
@@ -117,6 +119,9 @@ def build_network(spec: NetworkSpec, encoder_weights: str | None = None) -> nn.M
         If the library does not know the architecture, the encoder or an option, or the encoder weights cannot
         be had.
     """
+    if spec.members > 1:
+        return Ensemble(build_network(replace(spec, members=1)) for _ in range(spec.members))
+
     import models.torchvision_ops  # noqa: PLC0415, F401, I001 - must precede the next import
     import segmentation_models_pytorch as smp  # noqa: PLC0415 - takes seconds; only builders need it
 
@@ -146,6 +151,25 @@ def build_network(spec: NetworkSpec, encoder_weights: str | None = None) -> nn.M
     if encoder_weights is not None and is_file(encoder_weights):
         load_encoder(network.encoder, Path(encoder_weights))  # type: ignore[arg-type]
     return network
+
+
+def weights_folder(name: Path | str | None) -> Path:
+    """Return the folder that a setting or a command line names.
+
+    Parameters
+    ----------
+    name : pathlib.Path or str or None
+        A folder; or the name of one beside the shipped weights, e.g. ``light``; None for the shipped weights.
+
+    Returns
+    -------
+    pathlib.Path
+        Not checked: whoever loads from it says what is missing.
+    """
+    if name is None:
+        return SHIPPED_WEIGHTS
+    path, beside = Path(name), SHIPPED_WEIGHTS / name
+    return beside if beside.is_dir() and not path.is_dir() else path
 
 
 def save_checkpoint(network: nn.Module, spec: NetworkSpec, folder: Path) -> NetworkSpec:

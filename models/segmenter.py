@@ -193,9 +193,19 @@ class Segmenter:
         geometry = CropResize(shape, box or Box.whole(shape), self.spec.input_shape, self.spec.resize)
         view = network_view(pixels, self.spec, geometry, keep)
         batch = normalised(torch.from_numpy(view)[None, None], self.spec).contiguous().numpy()
-        logits, label = self.forward(batch)
+        logits, label = self._answer(batch)
         presence = None if label is None else float(_sigmoid(np.float32(label)))
         return Segmentation(_sigmoid(logits), presence, geometry, self.spec.presence_threshold)
+
+    def _answer(self, batch: NDArray[np.float32]) -> tuple[NDArray[np.float32], float | None]:
+        logits, label = self.forward(batch)
+        if not self.spec.mirrored:
+            return logits, label
+        mirrored, mirrored_label = self.forward(np.ascontiguousarray(batch[..., ::-1]))
+        mean = np.asarray((logits + mirrored[:, ::-1]) / 2, np.float32)
+        if label is None or mirrored_label is None:
+            return mean, None
+        return mean, (label + mirrored_label) / 2
 
 
 def _sigmoid(logits: NDArray[np.float32] | np.float32) -> NDArray[np.float32]:

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from models.checkpoint import SHIPPED_WEIGHTS, NetworkSpec, Role, load_checkpoint
+from models.checkpoint import NetworkSpec, Role, load_checkpoint, weights_folder
 from models.errors import CheckpointError
 from models.geometry import Box
 from models.result import (
@@ -88,6 +88,11 @@ class SeverityScorer:
                 "opacity_probability_threshold": f"{opacity.spec.probability_threshold:g}",
                 "presence_threshold": f"{opacity.spec.presence_threshold:g}",
                 "involvement_threshold": f"{threshold:g}",
+                **{
+                    f"{part.spec.role}_mirrored": "averaged"
+                    for part in (lungs, opacity)
+                    if part.spec.mirrored
+                },
                 **(parameters or {}),
             },
         )
@@ -105,7 +110,8 @@ class SeverityScorer:
         Parameters
         ----------
         weights : pathlib.Path, optional
-            Folder with ``lungs.json``, ``opacity.json`` and their weights; the shipped one if left out.
+            Folder with ``lungs.json``, ``opacity.json`` and their weights, or the name of one beside the
+            shipped ones (``light``); the shipped ones if left out.
         device : str
             ``cpu``, ``cuda``, or ``auto``: CUDA where there is one.
         threads : int, optional
@@ -125,7 +131,7 @@ class SeverityScorer:
         if threads is not None:
             torch.set_num_threads(threads)
         chosen = _device(device)
-        folder = weights or SHIPPED_WEIGHTS
+        folder = weights_folder(weights)
         make = backend or (lambda network, _: TorchForward(network.to(chosen), chosen))
         parts = []
         for role in (Role.LUNGS, Role.OPACITY):

@@ -91,3 +91,20 @@ def test_classification_head_refines_the_map(presence, kept):
     assert answer.at_source().any() == kept
     assert replace(answer, presence_threshold=0.2).at_source().any()
     assert answer.probability.all()
+
+
+def test_mirrored_averages_the_film_and_its_mirror_image(film):
+    def right_half_only(batch):
+        logits = np.zeros(batch.shape[2:], np.float32)
+        logits[:, 32:] = batch[0, 0, :, 32:]
+        return logits, float(batch[0, 0, 0, 0])
+
+    spec = replace(SPEC, mirrored=True)
+    answer = Segmenter(spec, right_half_only).segment(film)
+    view = normalised(torch.from_numpy(network_view(film, spec, answer.geometry))[None, None], spec)[
+        0, 0
+    ].numpy()
+    # either half is seen once in the right half: as it is, or mirrored
+    np.testing.assert_allclose(answer.probability, 1 / (1 + np.exp(-view / 2)), atol=1e-6)
+    corner = (view[0, 0] + view[0, -1]) / 2
+    assert answer.presence == pytest.approx(1 / (1 + np.exp(-corner)), abs=1e-6)

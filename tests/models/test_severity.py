@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -219,3 +220,11 @@ def test_missing_weights_are_told(tmp_path):
 def test_results_need_no_torch():
     code = "import sys, models, models.result, models.errors; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_mirrored_network_is_another_algorithm(scorer):
+    mirrored = Segmenter(replace(OPACITY, mirrored=True), bright(0.9))
+    algorithm = SeverityScorer(Segmenter(LUNGS, bright(0.6)), mirrored).algorithm
+    assert algorithm.parameters["opacity_mirrored"] == "averaged"
+    assert "opacity_mirrored" not in scorer.algorithm.parameters
+    assert algorithm.digest != scorer.algorithm.digest
