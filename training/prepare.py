@@ -174,8 +174,11 @@ def _check(options: argparse.Namespace) -> None:
 def _describe(options: argparse.Namespace) -> None:
     from training.describe import describe  # noqa: PLC0415
 
-    for path in describe(read_data_folder(options.data), options.out):
+    paths = describe(read_data_folder(options.data), options.out, options.any_licence)
+    for path in paths:
         console.print(f"wrote {path}")
+    if not options.any_licence:
+        console.print("pictures show films under an open licence only; --any-licence shows all")
 
 
 def _tune(options: argparse.Namespace) -> None:

@@ -97,7 +97,10 @@ def _add_readers_of_a_data_folder(commands: Commands) -> None:
 
     describe = commands.add_parser("describe", help="tables and pictures of what a data folder holds")
     add_data_argument(describe)
-    _add_out(describe)
+    describe.add_argument("--out", type=Path, required=True, help="folder for the files")
+    describe.add_argument(
+        "--any-licence", action="store_true", help="also draw films that must not be published"
+    )
 
     sample = commands.add_parser(
         "tuning-subset", help="a share of train and val, for a hyperparameter search"
