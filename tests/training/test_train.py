@@ -41,12 +41,12 @@ def one_thread():
 
 @pytest.fixture
 def paper_config(configs):
-    """Stage I as the paper trains it, with all that a state must bring back: dropout, EMA, moments, stopping."""
+    """Stage I as the paper trains it, with all that a state must bring back: dropout, EMA, stopping ..."""
     config = read_config(configs / "lungs.toml")
-    options = {"encoder_depth": 3, "decoder_pyramid_channels": 16, "decoder_segmentation_channels": 32}
+    options = {"encoder_depth": 3, "psp_out_channels": 32}
     return dataclasses.replace(
         config,
-        spec=dataclasses.replace(config.spec, architecture="fpn", options=options),
+        spec=dataclasses.replace(config.spec, architecture="pspnet", options=options),
         objective=Objective(kind="two_task", segmentation="dice", weighting="dynamic"),
         optimizer=OptimizerSettings(name="adamw_amsgrad", learning_rate=2e-3),
         schedule=Schedule(epochs=4, batch_size=4, patience=9, augmentation="paper", ema_decay=0.5),
