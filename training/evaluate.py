@@ -21,7 +21,6 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from models.checkpoint import SHIPPED_WEIGHTS, Role, load_spec
 from models.errors import CheckpointError
 from models.severity import SeverityScorer
 from training.data_folder import add_data_argument
@@ -34,22 +33,20 @@ from training.speed import measure_speed
 GROUPS = ("source", "view", "sex", "age")
 
 
-def evaluate(outcomes: Sequence[FilmOutcome], presence_threshold: float = 0.5) -> Figures:
+def evaluate(outcomes: Sequence[FilmOutcome]) -> Figures:
     """Turn outcomes into the figures that are quoted; see ``training.film_figures.film_figures``.
 
     Parameters
     ----------
     outcomes : sequence of FilmOutcome
         One per film.
-    presence_threshold : float
-        Least probability of the classification head that says "opacity".
 
     Returns
     -------
     dict
         ``n``, ``not_assessable``, ``seconds_per_film`` and a part for each kind of label.
     """
-    return film_figures(film_table(outcomes), presence_threshold)
+    return film_figures(film_table(outcomes))
 
 
 def _print(console: Console, title: str, figures: Figures) -> None:
@@ -115,17 +112,16 @@ def _measure(
     options: argparse.Namespace, films: list[Film], weights: Path | None
 ) -> tuple[Figures, pd.DataFrame]:
     table = film_table(score_films(films, weights, legacy=options.legacy is not None))
-    presence = load_spec(weights or SHIPPED_WEIGHTS, Role.OPACITY).presence_threshold
     figures: Figures = {
         "split": options.split,
         "algorithm": SeverityScorer.load(weights).algorithm.digest,
-        **film_figures(table, presence),
+        **film_figures(table),
     }
     if options.legacy is not None:
         figures["legacy"] = legacy_figures(table, options.legacy)
     if options.speed:
         figures["speed"] = measure_speed(films, weights, options.device, repeats=options.speed).figures()
-    return figures | by_group(table, presence), table
+    return figures | by_group(table), table
 
 
 def _write(options: argparse.Namespace, figures: Figures, table: pd.DataFrame) -> None:
@@ -180,7 +176,10 @@ def main() -> None:
         from training.figures.gallery import Gallery  # noqa: PLC0415 - Matplotlib takes a second
 
         gallery = Gallery(options.worst, options.any_licence)
-        shown = gallery.write(films, table, weights, options.gallery)
+        try:
+            shown = gallery.write(films, table, weights, options.gallery)
+        except DataError as error:
+            sys.exit(f"error: {error}")
         console.print(f"{shown} films in {options.gallery}")
 
 

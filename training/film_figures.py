@@ -24,7 +24,7 @@ LEGACY_BATCH = 10
 AGE_BANDS = (0, 18, 40, 60, 80)
 
 
-def film_figures(table: pd.DataFrame, presence_threshold: float = 0.5) -> Figures:
+def film_figures(table: pd.DataFrame) -> Figures:
     """Measure films.
 
     Empty masks: a film whose opacity mask is empty has no Dice and is left out of the means; it counts in the
@@ -34,8 +34,6 @@ def film_figures(table: pd.DataFrame, presence_threshold: float = 0.5) -> Figure
     ----------
     table : pandas.DataFrame
         From ``training.film_table``; at least one row.
-    presence_threshold : float
-        Least probability of the classification head that says "opacity".
 
     Returns
     -------
@@ -63,19 +61,17 @@ def film_figures(table: pd.DataFrame, presence_threshold: float = 0.5) -> Figure
     figures |= {name: measure(films) for name, films, measure in chosen if len(films)}
     known = table[table["presence"].notna() & table["presence_known"].notna()]
     if len(known):
-        figures["presence"] = _presence(known, presence_threshold)
+        figures["presence"] = _presence(known)
     return figures
 
 
-def by_group(table: pd.DataFrame, presence_threshold: float = 0.5) -> dict[str, dict[str, Figures]]:
+def by_group(table: pd.DataFrame) -> dict[str, dict[str, Figures]]:
     """Measure films by source, view, sex and age band (years); ``unknown`` where nothing is known.
 
     Parameters
     ----------
     table : pandas.DataFrame
         From ``training.film_table``.
-    presence_threshold : float
-        As for ``film_figures``.
 
     Returns
     -------
@@ -89,10 +85,7 @@ def by_group(table: pd.DataFrame, presence_threshold: float = 0.5) -> dict[str, 
         "by_age": pd.Series([age_band(value) for value in table["age"]], index=table.index),
     }
     return {
-        name: {
-            str(value): film_figures(part, presence_threshold)
-            for value, part in table.groupby(key, sort=True)
-        }
+        name: {str(value): film_figures(part) for value, part in table.groupby(key, sort=True)}
         for name, key in keys.items()
     }
 
@@ -226,13 +219,23 @@ def _normals(films: pd.DataFrame) -> Figures:
     }
 
 
-def _presence(films: pd.DataFrame, threshold: float) -> Figures:
-    said = films["presence"].to_numpy(np.float64) >= threshold
-    true = films["presence_known"].to_numpy(np.float64) > 0.5
+def class_decisions(films: pd.DataFrame) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return what the classification head says of films, and what is known of them: bool, (films,) each.
+
+    Parameters
+    ----------
+    films : pandas.DataFrame
+        Rows with ``presence`` and ``presence_known``.
+    """
+    said = films["presence"].to_numpy(np.float64) >= films["presence_threshold"].to_numpy(np.float64)
+    return said, films["presence_known"].to_numpy(np.float64) > 0.5
+
+
+def _presence(films: pd.DataFrame) -> Figures:
+    said, true = class_decisions(films)
     counts = Overlap.of(said, true)
     return {
         "n": len(films),
-        "threshold": threshold,
         "f1": rounded(counts.dice()),
         "f1_ci95": _ends(lambda drawn: Overlap.of(said[drawn], true[drawn]).dice(), films),
         "accuracy": rounded(counts.accuracy()),

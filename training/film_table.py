@@ -24,6 +24,7 @@ COLUMNS = (
     "consensus",
     *ZONE_COLUMNS,
     "presence",
+    "presence_threshold",
     "presence_known",
     "lung_dice",
     *(f"lung_{count}" for count in COUNTS),
@@ -59,7 +60,8 @@ def film_table(outcomes: Sequence[FilmOutcome]) -> pd.DataFrame:
     -------
     pandas.DataFrame
         ``COLUMNS``. Text is empty and numbers are NaN where nothing is known. ``consensus`` is the readers'
-        0-6 score; ``presence_known`` is 1 for films that show opacity, 0 for those that do not;
+        0-6 score; ``presence`` is the classification head's
+        probability, ``presence_known`` 1 for films that show opacity, 0 for those that do not;
         ``lung_*`` and ``opacity_*`` count pixels at the film's size (an opacity mask that is empty has counts
         and no Dice).
     """
@@ -112,6 +114,7 @@ def _row(outcome: FilmOutcome) -> dict[str, object]:
         "score": outcome.score,
         "consensus": film.consensus,
         "presence": outcome.presence,
+        "presence_threshold": outcome.presence_threshold,
         "presence_known": film_presence(film),
         "brixia_global": None if film.brixia is None else float(film.brixia.sum()),
         "legacy_score": outcome.legacy_score,

@@ -49,6 +49,8 @@ class FilmOutcome:
         without a score has no opacity found.
     presence : float or None
         The classification head's probability of opacity; None without a score or without such a head.
+    presence_threshold : float
+        Least ``presence`` at which the film counts as one with opacity.
     legacy_score : int or None
         The score by the published code's zones, if asked for.
     """
@@ -61,6 +63,7 @@ class FilmOutcome:
     lungs: Overlap | None = None
     opacity: Overlap | None = None
     presence: float | None = None
+    presence_threshold: float = 0.5
     legacy_score: int | None = None
 
     @property
@@ -198,11 +201,12 @@ def _score_one(film: Film, legacy: bool = False) -> FilmOutcome:
         return FilmOutcome(film, str(result.reason), None, None, elapsed, lungs, opacity)
     shares = np.array([zone.involved_fraction for zone in result.zones])
     presence = scorer.last_opacity.presence if scorer.last_opacity else None
+    least = scorer.opacity.spec.presence_threshold
     old = None
     if legacy:
         threshold = float(scorer.opacity.spec.involvement_threshold or 0)
         old = int(zone_scores(legacy_shares(result.lung_mask, found)[None], threshold)[0])
-    return FilmOutcome(film, None, result.score, shares, elapsed, lungs, opacity, presence, old)
+    return FilmOutcome(film, None, result.score, shares, elapsed, lungs, opacity, presence, least, old)
 
 
 def _measure_one(film: Film) -> FilmMeasurement | None:

@@ -1,0 +1,1 @@
+"""Pictures of results; each function gives a Matplotlib ``Figure`` that knows no global state."""

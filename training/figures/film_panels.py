@@ -1,0 +1,73 @@
+"""One film as several systems see it: probability maps and overlays (Danilov et al. 2022, Figs 10 and 11)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from models.geometry import Box
+from training.figures.observation import Observation
+from training.figures.overlays import YELLOW, show_observation
+
+COLUMNS = 3
+
+
+def plot_probability_maps(observations: Mapping[str, Observation]) -> Figure:
+    """Draw the refined probability map of each system side by side, scaled 0 to 1 (Fig. 10).
+
+    Parameters
+    ----------
+    observations : mapping of str to Observation
+        One film as each system sees it, by the system's name; nine fill the page. At least one.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        What a reader drew is outlined in yellow.
+    """
+    figure, grid = _panels(len(observations))
+    for axes, (name, seen) in zip(grid, observations.items(), strict=False):
+        box = Box.around(seen.result.lung_mask) if seen.result.lung_mask.any() else Box.whole(_shape(seen))
+        image = axes.imshow(seen.probability[box.slices], cmap="inferno", vmin=0, vmax=1)
+        if seen.truth is not None and seen.truth[box.slices].any():
+            edge = [part / 255 for part in YELLOW]
+            axes.contour(seen.truth[box.slices], levels=[0.5], colors=[edge], linewidths=1)
+        axes.set(xticks=[], yticks=[])
+        axes.set_title(name, fontsize=9)
+    figure.colorbar(image, ax=grid, shrink=0.7, label="probability of opacity")
+    return figure
+
+
+def plot_overlays(observations: Mapping[str, Observation]) -> Figure:
+    """Draw each system's result on one film, with shares and score (Fig. 11).
+
+    Parameters
+    ----------
+    observations : mapping of str to Observation
+        As for ``plot_probability_maps``.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    figure, grid = _panels(len(observations))
+    for axes, (name, seen) in zip(grid, observations.items(), strict=False):
+        show_observation(axes, seen, name)
+    return figure
+
+
+def _panels(count: int) -> tuple[Figure, list[Axes]]:
+    columns = min(COLUMNS, count)
+    rows = math.ceil(count / columns)
+    figure = Figure(figsize=(3.4 * columns, 3.6 * rows), layout="constrained")
+    grid = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axes in grid[count:]:
+        axes.set_axis_off()
+    return figure, grid
+
+
+def _shape(seen: Observation) -> tuple[int, int]:
+    return seen.pixels.shape[0], seen.pixels.shape[1]
