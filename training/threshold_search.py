@@ -15,6 +15,7 @@ from training.published import read_table
 from training.thresholds import ThresholdCurve, first_minimum, plateau, threshold_curve, threshold_interval
 
 Span = tuple[float, float]
+RESAMPLES = 200
 
 
 @dataclass(frozen=True)
@@ -122,5 +123,6 @@ def _search(name: str, table: pd.DataFrame) -> Search:
     span = threshold_interval(
         lambda drawn: plateau(threshold_curve(shares[drawn], readers[drawn]).mae),
         [f"{dataset}/{file}" for dataset, file in zip(table["Dataset"], table["Filename"], strict=True)],
+        RESAMPLES,
     )
     return Search(name, errors, plateau(errors.mae), span)
