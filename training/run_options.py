@@ -6,7 +6,7 @@ import argparse
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
@@ -80,22 +80,34 @@ def run_parser(program: str, description: str) -> argparse.ArgumentParser:
 
 def parsed(
     parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None
-) -> tuple[TrainConfig, RunOptions]:
+) -> tuple[TrainConfig, RunOptions, argparse.Namespace]:
     """Parse a command line, set up logging, and read the configuration it names.
+
+    Returns
+    -------
+    config : TrainConfig
+        What ``--config`` names.
+    options : RunOptions
+        What the other arguments say.
+    everything : argparse.Namespace
+        All arguments, for those that only one command has.
 
     Raises
     ------
     training.config.ConfigError
         If there is no such configuration, or it is wrong.
     """
-    options = vars(parser.parse_args(arguments))
-    logging.basicConfig(
-        level=logging.INFO,
-        format="%(message)s",
-        datefmt="%X",
-        handlers=[RichHandler(console=CONSOLE, show_path=False)],
-    )
-    return read_config(config_path(options.pop("config"))), RunOptions(**options)
+    namespace = parser.parse_args(arguments)
+    start_logging()
+    known = {item.name for item in fields(RunOptions)}
+    options = RunOptions(**{name: value for name, value in vars(namespace).items() if name in known})
+    return read_config(config_path(namespace.config)), options, namespace
+
+
+def start_logging() -> None:
+    """Let what this package logs appear on the console, between its progress bars."""
+    handler = RichHandler(console=CONSOLE, show_path=False)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", datefmt="%X", handlers=[handler])
 
 
 def config_path(name: str) -> Path:

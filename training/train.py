@@ -97,7 +97,7 @@ def train(
     """
     torch.manual_seed(config.seed)
     options.out.mkdir(parents=True, exist_ok=True)
-    learner = _learner(config, options)
+    learner = new_learner(config, options)
     objective = build_objective(config)
     films = read_manifest(options.data) if films is None else films
     batches = training_batches(config, options, films)
@@ -140,7 +140,7 @@ def one_epoch(run: Run, learner: Learner, progress: Progress, run_log: RunLog) -
         rate = learning_rate(config, min(1.0, share + number / count / schedule.epochs))
         for group in learner.optimizer.param_groups:
             group["lr"] = rate
-        losses, weights = one_step(run, learner, batch)
+        losses, weights = one_step(config, run.objective, learner, batch)
         if not all(math.isfinite(loss) for loss in losses.values()):
             raise TrainingError(
                 f"the loss is no longer a number in epoch {progress.epoch + 1} ({losses}); take a lower "
@@ -158,17 +158,18 @@ def one_epoch(run: Run, learner: Learner, progress: Progress, run_log: RunLog) -
     return {"loss": sums["loss"], "weight": shown, "schedule": {"rate": rate, "side": side}}
 
 
-def one_step(run: Run, learner: Learner, batch: Batch) -> tuple[dict[str, float], dict[str, float]]:
-    """Learn from one batch; return each loss and its weight."""
-    answer = forward(learner.network, batch.views, run.config)
-    losses = run.objective.losses(answer, batch)
-    weights = run.objective.weighting.weights(losses)
+def one_step(
+    config: TrainConfig, objective: Objective, learner: Learner, batch: Batch
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Learn from one batch; return each loss before that, and its weight."""
+    losses = objective.losses(forward(learner.network, batch.views, config), batch)
+    weights = objective.weighting.weights(losses)
     total = torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
     learner.optimizer.zero_grad(set_to_none=True)
     learner.scaler.scale(total).backward()  # type: ignore[no-untyped-call]
-    if run.config.optimizer.clip_norm:
+    if config.optimizer.clip_norm:
         learner.scaler.unscale_(learner.optimizer)
-        nn.utils.clip_grad_norm_(learner.network.parameters(), run.config.optimizer.clip_norm)
+        nn.utils.clip_grad_norm_(learner.network.parameters(), config.optimizer.clip_norm)
     learner.scaler.step(learner.optimizer)
     learner.scaler.update()
     return {name: float(loss.detach()) for name, loss in losses.items()}, weights
@@ -218,7 +219,8 @@ def network_side(config: TrainConfig) -> int:
     return resolutions[-1][0] if resolutions else config.spec.input_shape[0]
 
 
-def _learner(config: TrainConfig, options: RunOptions) -> Learner:
+def new_learner(config: TrainConfig, options: RunOptions) -> Learner:
+    """Return what a run starts with; raises as ``start_network`` and ``build_optimizer`` do."""
     network, schedule = start_network(config, options), config.schedule
     settings, device = config.optimizer, torch.device(options.device)
     optimizer = build_optimizer(
@@ -249,7 +251,8 @@ def main() -> None:
     parser.add_argument("--everything", action="store_true", help="learn from the validation films too")
     parser.add_argument("--steps", type=int, default=0, help="steps an epoch, for a quick check (0: all)")
     try:
-        log.info("best validation figure %.4f", train(*parsed(parser)))
+        config, options, _ = parsed(parser)
+        log.info("best validation figure %.4f", train(config, options))
     except (ConfigError, DataError, CheckpointError, TrainingError) as error:
         sys.exit(f"error: {error}")
 
