@@ -68,7 +68,9 @@ class NetworkSpec:
     mirrored : bool
         The answer is the mean of that for the film and that for its mirror image.
     involvement_threshold : float or None
-        Stage II only: a zone is involved if its opacified share is above this (Algorithm B3).
+        Stage II only: T, the opacified share above which a zone is involved (Algorithm B3).
+    involvement_width : float
+        0: the paper's sharp rule. Above 0: how unsure a share is; see ``models.severity.measure``.
     training : str
         Where the weights come from, in words: data, command, licence.
     weights_file, weights_sha256 : str
@@ -90,6 +92,7 @@ class NetworkSpec:
     members: int = 1
     mirrored: bool = False
     involvement_threshold: float | None = None
+    involvement_width: float = 0.0
     training: str = ""
     weights_file: str = ""
     weights_sha256: str = ""

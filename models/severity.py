@@ -55,6 +55,47 @@ class FoundLungs:
     lungs: Lungs | NoLungs
 
 
+@dataclass(frozen=True)
+class Involvement:
+    """When the zones of a film count as involved.
+
+    A zone's share is measured with an error. The sharp rule (Danilov et al. 2022, Algorithm B3) ignores it:
+    four zones a little below T make 0, a little above T make 4. With a width the film's score is the expected
+    number of zones above T, rounded, each zone's chance being the logistic function of its distance from T in
+    widths; the zones with the largest shares are the involved ones.
+
+    Parameters
+    ----------
+    threshold : float
+        T, a share of the zone's area in [0, 1].
+    width : float
+        In shares; 0 for the sharp rule.
+    """
+
+    threshold: float
+    width: float = 0.0
+
+    def involved(self, shares: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Judge films.
+
+        Parameters
+        ----------
+        shares : numpy.ndarray
+            float64, (..., zones), in [0, 1]: the opacified share of each zone.
+
+        Returns
+        -------
+        numpy.ndarray
+            bool, same shape. A zone without any opacity is never involved.
+        """
+        if self.width == 0:
+            return shares > self.threshold
+        chances = 1.0 / (1.0 + np.exp(-np.clip((shares - self.threshold) / self.width, -60, 60)))
+        count = np.floor((chances * (shares > 0)).sum(axis=-1, keepdims=True) + 0.5)
+        rank = np.argsort(np.argsort(-shares, axis=-1, kind="stable"), axis=-1, kind="stable")
+        return np.asarray((rank < count) & (shares > 0))
+
+
 class SeverityScorer:
     """Scores radiographs; make one with ``load`` and keep it.
 
@@ -88,6 +129,7 @@ class SeverityScorer:
                 "opacity_probability_threshold": f"{opacity.spec.probability_threshold:g}",
                 "presence_threshold": f"{opacity.spec.presence_threshold:g}",
                 "involvement_threshold": f"{threshold:g}",
+                "involvement_width": f"{opacity.spec.involvement_width:g}",
                 **{
                     f"{part.spec.role}_mirrored": "averaged"
                     for part in (lungs, opacity)
@@ -172,7 +214,9 @@ class SeverityScorer:
         probability = self.find_opacity(pixels, found.lungs).at_source()
         # Stage II never saw what lies outside the lungs, so what it says there means nothing.
         opacity = (probability > self.opacity.spec.probability_threshold) & (zones > 0)
-        involvement = measure(zones, opacity, self._involvement_threshold)
+        involvement = measure(
+            zones, opacity, self._involvement_threshold, self.opacity.spec.involvement_width
+        )
         return SeverityResult(
             algorithm=self._algorithm,
             score=sum(zone.score for zone in involvement),
@@ -228,9 +272,9 @@ def find_lungs(segmenter: Segmenter, pixels: NDArray[np.float32]) -> FoundLungs:
 
 
 def measure(
-    zones: NDArray[np.uint8], opacity: NDArray[np.bool_], threshold: float
+    zones: NDArray[np.uint8], opacity: NDArray[np.bool_], threshold: float, width: float = 0.0
 ) -> tuple[ZoneInvolvement, ...]:
-    """Measure opacity in each zone (Danilov et al. 2022, Algorithm B3: involved if the share exceeds T).
+    """Measure opacity in each zone and say which zones are involved.
 
     Parameters
     ----------
@@ -238,8 +282,8 @@ def measure(
         uint8, (rows, columns): 0 outside, k + 1 inside ``ZONE_ORDER[k]``.
     opacity : numpy.ndarray
         bool, same shape.
-    threshold : float
-        T, a share of the zone's area in [0, 1].
+    threshold, width : float
+        When a zone is involved; see ``Involvement``.
 
     Returns
     -------
@@ -248,9 +292,10 @@ def measure(
     """
     areas = np.bincount(zones.ravel(), minlength=len(ZONE_ORDER) + 1)[1:]
     opacified = np.bincount(zones[opacity], minlength=len(ZONE_ORDER) + 1)[1:]
+    involved = Involvement(threshold, width).involved(opacified / np.maximum(areas, 1))
     return tuple(
-        ZoneInvolvement(side, level, int(area), int(part), int(part > threshold * area))
-        for (side, level), area, part in zip(ZONE_ORDER, areas, opacified, strict=True)
+        ZoneInvolvement(side, level, int(area), int(part), int(flag))
+        for (side, level), area, part, flag in zip(ZONE_ORDER, areas, opacified, involved, strict=True)
     )
 
 

@@ -204,7 +204,7 @@ def test_encoder_weights_that_cannot_be_downloaded(encoder, offline):
 
 
 def test_encoder_weights_that_the_library_does_not_have():
-    with pytest.raises(CheckpointError, match="cannot build unet with encoder resnet18: .*flickr"):
+    with pytest.raises(CheckpointError, match=r"cannot build unet with encoder resnet18: .*flickr"):
         build_network(SPEC, encoder_weights="flickr")
 
 

@@ -6,12 +6,14 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from models.checkpoint import NetworkSpec, Role, build_network, save_checkpoint
 from models.errors import CheckpointError
 from models.result import NotAssessable, NotAssessableReason, SeverityResult, Side
 from models.segmenter import Segmenter
-from models.severity import SeverityScorer
+from models.severity import Involvement, SeverityScorer
 
 LUNGS = NetworkSpec(
     Role.LUNGS, "unet", "resnet18", (128, 128), channel_mean=(0.0,), channel_std=(1.0,), weights_sha256="a"
@@ -228,3 +230,40 @@ def test_a_mirrored_network_is_another_algorithm(scorer):
     assert algorithm.parameters["opacity_mirrored"] == "averaged"
     assert "opacity_mirrored" not in scorer.algorithm.parameters
     assert algorithm.digest != scorer.algorithm.digest
+
+
+def test_sharp_rule_is_the_papers():
+    shares = np.array([[0.09, 0.64, 0.57, 0.01, 0.54, 0.33]])  # Danilov et al. 2022, Fig. 6
+    assert Involvement(0.5).involved(shares).sum() == 3
+    assert Involvement(0.31).involved(shares).sum() == 4
+    assert not Involvement(0.33).involved(shares)[0, 5]  # "more than"
+
+
+def test_a_width_rounds_the_expected_number_of_zones():
+    rule = Involvement(0.25, 0.1)
+    little_below, little_above = np.full(6, 0.24), np.full(6, 0.26)
+    assert rule.involved(little_below).sum() == rule.involved(little_above).sum() == 3
+    assert rule.involved(np.zeros(6)).sum() == 0  # no opacity, no zone, whatever the chances add up to
+    assert rule.involved(np.array([0.3, 0, 0, 0, 0, 0])).tolist() == [True] + [False] * 5
+    assert rule.involved(np.full(6, 0.9)).all()
+
+
+@given(
+    shares=st.lists(st.floats(0, 1), min_size=6, max_size=6),
+    threshold=st.floats(0.05, 0.6),
+    width=st.floats(0.001, 0.3),
+)
+def test_involved_zones_are_those_with_the_largest_shares(shares, threshold, width):
+    shares = np.array(shares)
+    involved = Involvement(threshold, width).involved(shares)
+    assert not involved[shares == 0].any()
+    if involved.any() and not involved.all():
+        assert shares[involved].min() >= shares[~involved].max()
+    more = Involvement(threshold, width).involved(np.minimum(shares + 0.05, 1.0))
+    assert more.sum() >= involved.sum()
+
+
+def test_a_vanishing_width_is_the_sharp_rule():
+    shares = np.random.default_rng(1).random((50, 6))
+    sharp, narrow = Involvement(0.3).involved(shares), Involvement(0.3, 1e-6).involved(shares)
+    np.testing.assert_array_equal(sharp, narrow)
