@@ -214,7 +214,7 @@ def _normals(films: pd.DataFrame) -> Figures:
         "not_assessable": len(films) - len(scored),
         "scored_zero": int(zero.sum()),
         **_mean("share_zero", zero, scored),
-        **_mean("share_clear", (shares.max(axis=1) == 0).astype(float), scored),
+        **_mean("share_clear", np.asarray(shares.max(axis=1) == 0, np.float64), scored),
         "mean_score": rounded(float(scored["score"].mean())),
     }
 

@@ -12,7 +12,7 @@ from training.overlap import Overlap
 from training.published import SYSTEMS, ZONE_COLUMNS, read_all_scores, read_outputs
 from training.report_figures import films_to_draw
 from training.scoring import FilmOutcome
-from training.tables.head_to_head import head_to_head, same_films
+from training.tables.head_to_head import calibrated, head_to_head, same_films
 from training.tables.runs import read_run
 from training.tables.scores import errors_by_split
 from training.tables.segmentation import appendix_tables, mask_figures, stage_tables
@@ -72,6 +72,7 @@ def test_the_whole_report(monkeypatch, films, cxr_dataset, tmp_path, capsys):
     table = film_table(outcomes)
     table.to_csv(tmp_path / "ours.csv", index=False)
     out = tmp_path / "report"
+    monkeypatch.setattr("training.figures.saving.DPI", 30)
     run(monkeypatch, report, "--data", cxr_dataset, "--outcomes", tmp_path / "ours.csv", "--out", out)
     assert "report.md" in capsys.readouterr().out.replace("\n", "")
     names = {path.name for path in out.iterdir()}
@@ -145,12 +146,12 @@ def test_thresholds_are_never_chosen_on_test_films(monkeypatch, data_folder):
 
 
 def test_tables_as_markdown(tmp_path):
-    table = pd.DataFrame({"system": ["a|b", "c"], "MAE": [0.12345, np.nan], "n": [1, 2]})
+    table = pd.DataFrame({"system": ["a|b", "c"], "MAE": [0.12345, np.nan], "n all": [1, np.nan]})
     assert markdown(table).splitlines() == [
-        "| system | MAE | n |",
+        "| system | MAE | n all |",
         "| --- | ---: | ---: |",
         "| a\\|b | 0.123 | 1 |",
-        "| c |  | 2 |",
+        "| c |  |  |",
     ]
     paths = ReportTable("t", "Title", table, "Note.", (), True).write(tmp_path)
     assert [path.name for path in paths] == ["t.csv", "t.md", "t.png"]
@@ -195,6 +196,14 @@ def test_errors_by_split():
     content = errors_by_split(table, ["a"], "t", "T").content
     assert content.loc[0, ["n val", "MAE val"]].tolist() == [2, 1]
     assert "n test" not in content  # no film with a score
+
+
+def test_a_comparator_is_calibrated_on_training_films_alone():
+    films = pd.DataFrame(
+        {"split": ["train"] * 3 + ["test"] * 3, "a": [1, 2, 3, 5, 0, 2], "consensus": [0, 2, 4, 9, 9, 9]}
+    )
+    assert calibrated(films, "a").tolist() == pytest.approx([0, 2, 4, 6, 0, 2])
+    assert calibrated(films.assign(a=1), "a").isna().all()
 
 
 def test_a_run_is_read_from_its_folder(trained):

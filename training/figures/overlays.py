@@ -124,7 +124,7 @@ def grey_picture(pixels: NDArray[np.float32]) -> Picture:
 
 def line_width(picture: Picture) -> int:
     """Return a line width in pixels that stays visible when the picture is shown small."""
-    return max(1, round(max(picture.shape[:2]) / 300))
+    return max(1, round(max(int(side) for side in picture.shape[:2]) / 300))
 
 
 def outline(picture: Picture, mask: NDArray[np.bool_], colour: Colour, width: int) -> None:

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 DPI = 150
 
 
-def save(figure: Figure, path: Path, dpi: int = DPI) -> Path:
+def save(figure: Figure, path: Path) -> Path:
     """Write a figure as PNG, whatever backend is set, and return the path."""
     FigureCanvasAgg(figure)
-    figure.savefig(path, dpi=dpi, format="png")
+    figure.savefig(path, dpi=DPI, format="png", bbox_inches="tight")
     return path

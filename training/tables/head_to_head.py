@@ -10,11 +10,13 @@ import pandas as pd
 from training.bootstrap import interval
 from training.dataset import DataError, Film
 from training.metrics import ScoreAgreement, score_agreement
-from training.published import ALL_SYSTEMS
+from training.published import ALL_SYSTEMS, BS_NET, COVID_NET
 from training.tables.writing import ReportTable
 
 FILM_COLUMNS = ("id", "split", "group", "covid", "consensus", "filename", "reader_r", "reader_d")
 """Of ``same_films``, beside the systems' scores."""
+CALIBRATED = (BS_NET, COVID_NET)
+"""The comparators, whose own scales differ from the 0-6 score."""
 ALWAYS_4 = "always 4"
 READERS = "reader R against reader D"
 
@@ -83,10 +85,12 @@ def head_to_head(films: pd.DataFrame, ours: Sequence[str], split: str = "test") 
         Least MAE on COVID-19 films first; then the readers among themselves and a constant score. Intervals
         resample patients.
     """
+    rows = []
+    fitted = {system: f"{system}, calibrated" for system in CALIBRATED}
+    films = films.assign(**{name: calibrated(films, system) for system, name in fitted.items()})
     chosen = films[films["split"] == split]
     covid = chosen[chosen["covid"]]
-    rows = []
-    for system in (*ours, *ALL_SYSTEMS):
+    for system in (*ours, *ALL_SYSTEMS, *fitted.values()):
         every, sick = (part[["group", system, "consensus"]].dropna() for part in (chosen, covid))
         if len(sick) and len(every):
             rows.append(_row(system, every, sick))
@@ -97,10 +101,33 @@ def head_to_head(films: pd.DataFrame, ours: Sequence[str], split: str = "test") 
     note = (
         f"{len(chosen)} {split} films of good quality with a readers' score, {len(covid)} not normal. "
         "Most of these films were in the published systems' own training set, which favours them. "
-        "A film without a score is left out of its system's figures; n says how many are left."
+        "A film without a score is left out of its system's figures; n says how many are left. "
+        "Calibrated: a line fitted to the readers' scores of the training films, cut at 0 and 6."
     )
     table = pd.DataFrame(rows)
     return ReportTable(f"head_to_head_{split}", f"Same {split} films", table, note, ("ρ COVID-19",), True)
+
+
+def calibrated(films: pd.DataFrame, system: str) -> pd.Series:
+    """Fit a line from a system's scores to the readers' on the training films, and apply it to all films.
+
+    Parameters
+    ----------
+    films : pandas.DataFrame
+        From ``same_films``.
+    system : str
+        Column of scores.
+
+    Returns
+    -------
+    pandas.Series
+        Float, in [0, 6]; NaN where the system's scores on the training films do not differ.
+    """
+    known = films.loc[films["split"] == "train", [system, "consensus"]].dropna()
+    if known[system].nunique() < 2:
+        return pd.Series(np.nan, index=films.index)
+    slope, shift = np.polyfit(known[system].to_numpy(float), known["consensus"].to_numpy(float), 1)
+    return (slope * films[system] + shift).clip(0, 6)
 
 
 def _row(system: str, every: pd.DataFrame, sick: pd.DataFrame) -> dict[str, object]:

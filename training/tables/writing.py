@@ -58,15 +58,22 @@ def markdown(table: pd.DataFrame) -> str:
     names = [str(name) for name in table.columns]
     right = [pd.api.types.is_numeric_dtype(table.iloc[:, index]) for index in range(len(names))]
     lines = [_line(names), _line("---:" if number else "---" for number in right)]
-    lines += [_line(_shown(value) for value in row) for row in table.itertuples(index=False)]
+    counts = [_is_count(table.iloc[:, index]) for index in range(len(names))]
+    for row in table.itertuples(index=False):
+        lines.append(_line(_shown(value, whole) for value, whole in zip(row, counts, strict=True)))
     return "\n".join(lines) + "\n"
+
+
+def _is_count(column: pd.Series) -> bool:
+    # A count becomes a float as soon as one row lacks it.
+    return str(column.name).split(" ")[0] in ("n", "batch", "memory,", "epochs")
 
 
 def _line(cells: Iterable[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-def _shown(value: object) -> str:
+def _shown(value: object, whole: bool) -> str:
     if value is None or (isinstance(value, float) and pd.isna(value)):
         return ""
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+    return f"{value:.{0 if whole else 3}f}" if isinstance(value, float) else str(value)
