@@ -31,8 +31,10 @@ TRAIN = (
 )
 VAL = ("kermany_0009", "nih_0003", "cohen_0007", "cohen_0300", "cohen_0315", "cohen_0326")
 
-KEPT_COLUMNS = ("mask_source", "disease_mask_source", "source_repo", "finding_source", "doi_or_url")
-KEPT_COLUMNS += ("orig_width", "orig_height")
+KEPT_COLUMNS = (
+    *("mask_source", "disease_mask_source", "source_repo", "finding_source", "doi_or_url"),
+    *("orig_width", "orig_height"),
+)
 
 FREE_ANNOTATIONS = ("lung mask CC BY 4.0", "disease mask CC BY 4.0")
 """Annotation licences that the sample may carry on; Brixia and GE/LO scores and RSNA boxes stay behind."""
