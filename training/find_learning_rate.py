@@ -60,7 +60,7 @@ def learning_rate_curve(
 
     def step(rate: float) -> float:
         for group in learner.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("part", 1.0)
         losses, weights = one_step(config, objective, learner, next(stream))
         return sum(weights[name] * loss for name, loss in losses.items())
 

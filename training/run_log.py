@@ -43,7 +43,7 @@ class RunLog:
         _forget_after(self._lines, done)
         self._writer = SummaryWriter(folder, purge_step=done + 1 if done else None)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._bars = Progress(*columns, console=CONSOLE, disable=not CONSOLE.is_terminal)
+        self._bars = Progress(*columns, console=CONSOLE, disable=not CONSOLE.is_terminal or CONSOLE.quiet)
         self._epochs = self._bars.add_task("epochs", total=epochs, completed=done)
         self._steps = self._bars.add_task("steps")
 

@@ -117,6 +117,11 @@ def config_path(name: str) -> Path:
     ------
     training.config.ConfigError
         If it is neither.
+def be_quiet() -> None:
+    """Show no progress bars in this process: several processes would draw over each other's."""
+    CONSOLE.quiet = True
+
+
     """
     if Path(name).is_file():
         return Path(name)

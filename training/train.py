@@ -51,7 +51,19 @@ class TrainingError(Exception):
 
 @dataclass(frozen=True)
 class Run:
-    """What stays the same throughout a run: settings, films, and what is learned from them."""
+    """What stays the same throughout a run.
+
+    Parameters
+    ----------
+    config, options
+        See ``train``.
+    objective : Objective
+        What is learned from a batch.
+    batches : Batches
+        Training films.
+    validation : Samples
+        Films that judge.
+    """
 
     config: TrainConfig
     options: RunOptions
@@ -259,3 +271,5 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    except KeyboardInterrupt:
+        sys.exit("stopped; the same command goes on after the last whole epoch")

@@ -127,6 +127,8 @@ def main() -> None:
         _print(Console(), search.open(), written)
     except (ConfigError, DataError, CheckpointError) as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("stopped; the same command goes on with the next trial")
 
 
 if __name__ == "__main__":

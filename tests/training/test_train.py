@@ -323,5 +323,22 @@ def test_the_figure_is_the_mean_dice_of_refined_maps_by_film(configs):
     assert validation_figure(Fixed(logits, presence), samples, config)[1]["specificity"] == 0.0
 
 
+def test_pictures_show_the_finding_in_red_beside_the_mask(configs):
+    from training.samples import Samples
+    from training.validate import validation_pictures
+
+    config = dataclasses.replace(read_config(configs / "lungs.toml"), objective=Objective(kind="two_task"))
+    truth = torch.zeros(1, 1, 2, 4, dtype=torch.uint8)
+    truth[0, 0, 1] = 1
+    logits = torch.full((1, 1, 2, 4), -90.0)
+    logits[0, 0, 0] = 90
+    samples = Samples(truth * 0 + 100, truth, ("lungs",), {})
+    picture = validation_pictures(Fixed(logits, None), samples, config)
+    assert picture.shape == (1, 3, 2, 8)
+    red, grey = [177, 50, 50], [100, 100, 100]
+    corners = [picture[0, :, row, column].tolist() for row in (0, 1) for column in (0, 7)]
+    assert corners == [red, grey, grey, red]
+
+
 def test_options_have_defaults(tmp_path):
     assert run_options.RunOptions(tmp_path, tmp_path).minutes == math.inf

@@ -19,7 +19,7 @@ from training.tuning.space import StudySettings, check, read_tuning
 from training.tuning.study import FAILURE, Search, brackets, fail_abandoned, reason, run_trials, suggest
 from training.tuning.subset import tuning_films
 
-TOY_SPACE = {"x": tuple(range(-5, 6)), "y": ("bad", "good", "worse")}
+TOY_SPACE = {"x": tuple(range(-10, 11)), "y": ("bad", "good", "worse")}
 
 
 def toy(trial):
@@ -38,10 +38,10 @@ def states(search):
 
 def test_tpe_finds_the_optimum_of_a_toy_function(tmp_path):
     search = toy_search(tmp_path)
-    run_trials(search, toy, trials=30)
+    run_trials(search, toy, trials=25)
     best = search.open().best_trial
     assert best.params["y"] == "good"
-    assert abs(best.params["x"] - 2) <= 1
+    assert abs(best.params["x"] - 2) <= 2
 
 
 def test_a_search_goes_on_where_it_stopped(tmp_path):
@@ -127,10 +127,11 @@ def test_failures_have_a_reason_and_the_search_goes_on(tmp_path):
 def test_trials_of_a_killed_process_are_failed(tmp_path):
     search = toy_search(tmp_path)
     study = search.open()
-    alive, dead = study.ask(), study.ask()
+    asking = optuna.load_study(study_name="toy", storage=search.storage)
+    alive, dead = asking.ask(), asking.ask()
     alive.set_user_attr("process", f"{socket.gethostname()}:{os.getpid()}")
     dead.set_user_attr("process", f"{socket.gethostname()}:{2**22 + 1}")  # beyond the largest process number
-    fail_abandoned(search)
+    fail_abandoned(study)
     assert states(search) == [TrialState.RUNNING, TrialState.FAIL]
 
 
@@ -295,6 +296,7 @@ def test_what_never_changes_has_no_correlation():
 
 TINY = """
 [study]
+sampler = "grid"
 film_share = { lungs = 1.0 }
 first_bracket = 1
 [base.network]
@@ -309,7 +311,6 @@ epochs = 2
 batch_size = 4
 [space]
 "optimizer.learning_rate" = [1e-3, 3e-3]
-"objective.segmentation" = ["dice", "bce"]
 "network.encoder" = ["resnet18", "vgg_of_nobody"]
 """
 
@@ -321,6 +322,8 @@ def test_a_small_search_from_the_command_line(tmp_path, data_folder, monkeypatch
     storage = f"sqlite:///{tmp_path / 'x.db'}"
     monkeypatch.setattr("sys.argv", ["x", *map(str, arguments), "--storage", storage, "--study", "tiny"])
     monkeypatch.setattr(tune, "start_logging", lambda: None)
+    for name in ("connect", "connect_ex", "sendto"):  # nothing is sent anywhere
+        monkeypatch.setattr(socket.socket, name, lambda *_: pytest.fail("the search opened a connection"))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     tune.main()
@@ -330,13 +333,12 @@ def test_a_small_search_from_the_command_line(tmp_path, data_folder, monkeypatch
     judged, failed = table[table["state"] != "FAIL"], table[table["state"] == "FAIL"]
     assert set(judged["network.encoder"]) == {"resnet18"}
     assert failed["failure"].str.contains("vgg_of_nobody").all()
-    assert len(failed)
+    assert len(failed) == 2
     best = read_config(out / "best.toml")
     assert best.spec.role is Role.LUNGS
     complete = judged[judged["state"] == "COMPLETE"]
     row = complete.loc[complete["figure"].idxmax()]
     assert best.optimizer.learning_rate == row["optimizer.learning_rate"]
-    assert best.objective.segmentation == row["objective.segmentation"]
     assert pd.read_csv(out / "importance.csv")["importance"].sum() == pytest.approx(1)
     assert (out / "importance.png").read_bytes().startswith(b"\x89PNG")
     assert not list(out.rglob("*.safetensors"))

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 
 import optuna
@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from training.config import ConfigError
+from training.run_options import be_quiet
 from training.tuning.space import Space, StudySettings
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
@@ -43,15 +44,18 @@ class Search:
         Sampler and brackets.
     space : Space
         What is searched.
+    command : int
+        Commands that worked on the study before this one.
     """
 
     storage: str
     name: str
     settings: StudySettings
     space: Space
+    command: int = 0
 
-    def open(self, number: int = 0) -> optuna.Study:
-        """Open the study, or begin it; ``number`` tells the samplers of several processes apart.
+    def open(self) -> optuna.Study:
+        """Open the study, or begin it.
 
         Raises
         ------
@@ -65,7 +69,6 @@ class Search:
                 study_name=self.name,
                 direction="maximize",
                 load_if_exists=True,
-                sampler=_sampler(self, number),
                 pruner=brackets(self.settings),
             )
         except (optuna.exceptions.OptunaError, SQLAlchemyError, OSError, ImportError, ValueError) as error:
@@ -83,9 +86,10 @@ class Search:
             )
         return study
 
-    def finished(self) -> int:
-        """Return how many trials have ended, one way or another."""
-        return len(self.open().get_trials(deepcopy=False, states=FINISHED))
+
+def finished(study: optuna.Study) -> int:
+    """Return how many trials have ended, one way or another."""
+    return len(study.get_trials(deepcopy=False, states=FINISHED))
 
 
 def brackets(settings: StudySettings) -> optuna.pruners.BasePruner:
@@ -120,30 +124,35 @@ def run_trials(search: Search, objective: Objective, trials: int, workers: int =
     workers : int
         Processes at once; further commands on the same storage add to them.
     """
-    fail_abandoned(search)
+    study = search.open()
+    fail_abandoned(study)
+    search = replace(search, command=study.user_attrs.get("commands", 0))
+    study.set_user_attr("commands", search.command + 1)
     if search.settings.sampler == "grid":
         trials = min(trials, math.prod(len(values) for values in search.space.values()))
     if workers == 1:
-        while (number := search.finished()) < trials:
-            run_one(search, objective, number)
+        while (number := finished(study)) < trials:
+            log.info("%s", run_one(search, objective, number, study))
         return
-    while search.finished() < trials:
+    while finished(study) < trials:
         try:
-            _run_in_pool(search, objective, trials, workers)
+            _run_in_pool(search, objective, trials - finished(study), workers)
         except BrokenProcessPool:
             log.warning("a worker process was killed; its trials count as failed")
-            fail_abandoned(search)
+            fail_abandoned(study)
 
 
-def run_one(search: Search, objective: Objective, number: int) -> None:
-    """Run one trial in this process."""
-    study = search.open(number)
+def run_one(search: Search, objective: Objective, number: int, study: optuna.Study | None = None) -> str:
+    """Run one trial in this process; return a line about it for people."""
+    study, lines = study or search.open(), list[str]()
+    study.sampler = _sampler(search, number)
     study.optimize(
         lambda trial: _guarded(objective, trial),
         n_trials=1,
         catch=(Exception,),
-        callbacks=[lambda _, trial: log.info("%s", told(trial))],
+        callbacks=[lambda _, trial: lines.append(told(trial))],
     )
+    return lines[0]
 
 
 def told(trial: FrozenTrial) -> str:
@@ -154,9 +163,8 @@ def told(trial: FrozenTrial) -> str:
     return f"trial {trial.number} {trial.state.name}{figure} ({choice}){': ' + reason if reason else ''}"
 
 
-def fail_abandoned(search: Search) -> None:
+def fail_abandoned(study: optuna.Study) -> None:
     """Mark trials of this machine as failed whose process is no more."""
-    study = search.open()
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         host, _, process = str(trial.user_attrs.get("process", "")).rpartition(":")
         if host == socket.gethostname() and not _alive(int(process)):
@@ -164,18 +172,19 @@ def fail_abandoned(search: Search) -> None:
 
 
 def _run_in_pool(search: Search, objective: Objective, trials: int, workers: int) -> None:
-    finished, submitted = search.finished(), 0
-    running: set[Future[None]] = set()
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    first, submitted = finished(search.open()), 0
+    running: set[Future[str]] = set()
+    context = get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=be_quiet) as pool:
         while True:
-            while len(running) < workers and finished + submitted < trials:
-                running.add(pool.submit(run_one, search, objective, finished + submitted))
+            while len(running) < workers and submitted < trials:
+                running.add(pool.submit(run_one, search, objective, first + submitted))
                 submitted += 1
             if not running:
                 return
             done, running = wait(running, return_when=FIRST_COMPLETED)
             for one in done:
-                one.result()
+                log.info("%s", one.result())
 
 
 def _guarded(objective: Objective, trial: Trial) -> float:
@@ -223,9 +232,9 @@ def _storage(url: str) -> optuna.storages.BaseStorage:
 
 
 def _sampler(search: Search, number: int) -> optuna.samplers.BaseSampler:
-    seed = search.settings.seed + number
+    seed = search.settings.seed + 10_000 * search.command + number
     if search.settings.sampler == "random":
         return optuna.samplers.RandomSampler(seed)
     if search.settings.sampler == "grid":
         return optuna.samplers.GridSampler(search.space, seed)
-    return optuna.samplers.TPESampler(seed=seed)
+    return optuna.samplers.TPESampler(seed=seed, constant_liar=True)
