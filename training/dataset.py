@@ -19,6 +19,7 @@ TEACHERS = ("Unet_dpn98", "FPN_", "Linknet_", "MAnet_")
 # Their columns run from the bottom up, the lung at the image's left first; ours from the apex down.
 TEACHER_COLUMNS = tuple(f"lung_segment_{number}" for number in (3, 2, 1, 6, 5, 4))
 BRIXIA_ZONES = "ABCDEF"
+CREDIT_COLUMNS = ("source_dataset", "licence", "doi_or_url")
 
 
 class DataError(Exception):
@@ -56,9 +57,15 @@ class Film:
     age : float or None
         Years; None where the source gives no plain number.
     licence_class : str
-        Of the image: ``open``, ``nc``, ``nc-nd`` or ``unstated``; empty where the manifest has no such column.
+        Of the image: ``open``, ``nc``, ``nc-nd`` or ``unstated``; empty where the manifest does not say.
+    credit : str
+        Where the image comes from and under which licence, in words, as far as the manifest says.
     published_name : str
         The film's file name in the published tables; empty where it is not in them.
+    guess : pathlib.Path or None
+        A guessed opacity mask, see ``training.guesses``.
+    guess_weight : float
+        What the guess counts in training.
     """
 
     name: str
@@ -78,7 +85,10 @@ class Film:
     sex: str = ""
     age: float | None = None
     licence_class: str = ""
+    credit: str = ""
     published_name: str = ""
+    guess: Path | None = None
+    guess_weight: float = 0.0
 
     @property
     def normal(self) -> bool:
@@ -160,6 +170,7 @@ def _film(row: dict[str, str], folder: Path, teachers: dict[str, NDArray[np.floa
         sex=row.get("sex", ""),
         age=_plain_number(row.get("age", "")),
         licence_class=row.get("licence_class", ""),
+        credit=", ".join(filter(None, (row.get(name, "") for name in CREDIT_COLUMNS))),
         published_name=row["reader_published_filename"],
     )
 

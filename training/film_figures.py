@@ -207,14 +207,14 @@ def _normals(films: pd.DataFrame) -> Figures:
     scored = films[films["score"].notna()]
     if not len(scored):
         return {"n": 0, "not_assessable": len(films)}
-    zero = (scored["score"] == 0).to_numpy(np.float64)
+    zero = np.asarray(scored["score"] == 0, np.float64)
     shares = scored[list(ZONE_COLUMNS)].to_numpy(np.float64)
     return {
         "n": len(scored),
         "not_assessable": len(films) - len(scored),
         "scored_zero": int(zero.sum()),
         **_mean("share_zero", zero, scored),
-        **_mean("share_clear", np.asarray(shares.max(axis=1) == 0, np.float64), scored),
+        **_mean("share_clear", np.where(shares.max(axis=1) == 0, 1.0, 0.0), scored),
         "mean_score": rounded(float(scored["score"].mean())),
     }
 

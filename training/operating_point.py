@@ -4,7 +4,8 @@
 
 T is the share of a zone above which it counts: the least mean absolute error of the 0-6 score over films
 with readers' scores and films that their source calls normal (which count as 0), on a grid of 0.00 to 1.00
-in steps of 0.01; of several best values the middle of the longest run is taken.
+in steps of 0.01; of several best values the middle of the longest run is taken. ``--width 0 0.05 0.1`` also
+chooses how unsure a zone's share is taken to be (``models.severity.Involvement``).
 
 The presence threshold is the classification head's probability below which a film has no opacity at all:
 the smallest that lets no more normal validation films score above 0 than the paper's 0.5 does. Training
@@ -35,9 +36,9 @@ from rich.console import Console
 from models.checkpoint import SHIPPED_WEIGHTS, Role, load_spec, write_spec
 from models.errors import CheckpointError
 from training.data_folder import add_data_argument
-from training.dataset import DataError, Film, read_manifest
+from training.dataset import DataError, read_manifest
 from training.scoring import FilmMeasurement, measure_films, named_weights
-from training.threshold_search import Search, search_outputs, write_curves
+from training.threshold_search import Search, chosen_films, search_outputs, write_curves
 from training.thresholds import (
     GRID,
     ThresholdCurve,
@@ -45,6 +46,7 @@ from training.thresholds import (
     plateau,
     threshold_curve,
     threshold_interval,
+    zone_scores,
 )
 
 PUBLISHED_PRESENCE = 0.5
@@ -67,16 +69,21 @@ class OperatingPoint:
         float64, (101,): mean absolute error at each value of the grid.
     errors : ThresholdCurve
         All errors along the grid.
+    width : float
+        How unsure a share is taken to be; 0 for the paper's sharp rule.
     """
 
     threshold: float
     error: float
     curve: NDArray[np.float64]
     errors: ThresholdCurve
+    width: float = 0.0
 
 
-def choose(shares: NDArray[np.float64], readers: NDArray[np.float64]) -> OperatingPoint:
-    """Find the involvement threshold with the least mean absolute error.
+def choose(
+    shares: NDArray[np.float64], readers: NDArray[np.float64], widths: Sequence[float] = (0.0,)
+) -> OperatingPoint:
+    """Find the involvement threshold, and the width, with the least mean absolute error.
 
     Parameters
     ----------
@@ -84,81 +91,58 @@ def choose(shares: NDArray[np.float64], readers: NDArray[np.float64]) -> Operati
         float64, (films, 6), in [0, 1].
     readers : numpy.ndarray
         float64, (films,): the readers' score, 0 to 6.
+    widths : sequence of float
+        Widths to try (``models.severity.Involvement``); the first of several that are equally good is taken.
 
     Returns
     -------
     OperatingPoint
     """
-    errors = threshold_curve(shares, readers)
-    return OperatingPoint(plateau(errors.mae), float(errors.mae.min()), errors.mae, errors)
+    points = []
+    for width in widths:
+        errors = threshold_curve(shares, readers, width)
+        point = OperatingPoint(plateau(errors.mae), float(errors.mae.min()), errors.mae, errors, width)
+        points.append(point)
+    return min(points, key=lambda point: round(point.error, 9))
 
 
-def choose_both(measurements: Sequence[FilmMeasurement]) -> tuple[float, OperatingPoint]:
+def choose_both(
+    measurements: Sequence[FilmMeasurement], widths: Sequence[float] = (0.0,)
+) -> tuple[float, OperatingPoint]:
     """Find the presence threshold on validation films, and T on all.
 
     Parameters
     ----------
     measurements : sequence of FilmMeasurement
         Training and validation films with a readers' score, or normal.
+    widths : sequence of float
+        As for ``choose``.
 
     Returns
     -------
     presence_threshold : float
         From ``PRESENCE_GRID``.
     point : OperatingPoint
-        T at that presence threshold.
+        T and width at that presence threshold.
     """
-    first = _choose_gated(measurements, PUBLISHED_PRESENCE)
+    first = _choose_gated(measurements, PUBLISHED_PRESENCE, widths)
     normals = [item for item in measurements if item.film.split == "val" and item.film.normal]
 
     def called_diseased(presence: float) -> int:
-        gated = _gated(normals, presence)
-        return int((gated > first.threshold).any(axis=1).sum()) if normals else 0
+        if not normals:
+            return 0
+        return int((zone_scores(_gated(normals, presence), first.threshold, first.width) > 0).sum())
 
     allowed = called_diseased(PUBLISHED_PRESENCE)
     presence = next(value for value in PRESENCE_GRID if called_diseased(value) <= allowed)
-    return presence, _choose_gated(measurements, presence)
+    return presence, _choose_gated(measurements, presence, widths)
 
 
-def chosen_films(films: Sequence[Film], options: argparse.Namespace) -> list[Film]:
-    """Return the films of a data folder that the command line asks for, and that can be judged.
-
-    Parameters
-    ----------
-    films : sequence of Film
-        All of them; those of the test split are never used.
-    options : argparse.Namespace
-        With ``subset``, ``label`` and ``source``.
-
-    Returns
-    -------
-    list of Film
-        With a readers' score, or normal.
-
-    Raises
-    ------
-    DataError
-        If none is left, or a test film is asked for.
-    """
-    subsets = options.subset or ["train", "val"]
-    if not set(subsets) <= {"train", "val"}:
-        raise DataError("thresholds are chosen on the subsets train and val alone; test films come last")
-    kept = [
-        film
-        for film in films
-        if film.split in subsets
-        and (film.consensus is not None or film.normal)
-        and (not options.label or film.finding in options.label)
-        and (not options.source or film.source in options.source)
-    ]
-    if not kept:
-        raise DataError("no film with a readers' score, and no normal one, is left; loosen the filters")
-    return kept
-
-
-def _choose_gated(measurements: Sequence[FilmMeasurement], presence: float) -> OperatingPoint:
+def _choose_gated(
+    measurements: Sequence[FilmMeasurement], presence: float, widths: Sequence[float]
+) -> OperatingPoint:
     readers = np.array([item.film.consensus or 0.0 for item in measurements])
-    return choose(_gated(measurements, presence), readers)
+    return choose(_gated(measurements, presence), readers, widths)
 
 
 def _gated(measurements: Sequence[FilmMeasurement], presence: float) -> NDArray[np.float64]:
@@ -189,19 +173,36 @@ def _parser(needs_data: bool) -> argparse.ArgumentParser:
     parser.add_argument("--curve", type=Path, help="write errors over T to this CSV, and a picture beside it")
     parser.add_argument("--outputs", nargs="+", type=Path, help="search T on these published CSVs instead")
     parser.add_argument(
+        "--width",
+        nargs="+",
+        type=float,
+        default=[0.0],
+        metavar="SHARE",
+        help="how unsure shares are, several to choose among (default: 0, the paper's sharp rule)",
+    )
+    parser.add_argument(
         "--import-legacy", type=_legacy, metavar="T", help="T of the paper's Table 9, 0 to 255"
     )
     return parser
 
 
-def _search_films(options: argparse.Namespace, folder: Path, console: Console) -> tuple[float, Search]:
+@dataclass(frozen=True)
+class _Chosen:
+    """What goes into ``opacity.json``; None leaves a value as it is."""
+
+    threshold: float
+    presence: float | None = None
+    width: float | None = None
+
+
+def _search_films(options: argparse.Namespace, folder: Path, console: Console) -> tuple[_Chosen, Search]:
     films = chosen_films(read_manifest(options.data), options)
     measurements = measure_films(films, folder)
     if not measurements:
         raise DataError(f"stage I of {folder} finds two lungs on none of {len(films)} films")
-    presence, point = choose_both(measurements)
+    presence, point = choose_both(measurements, options.width)
     low, high = threshold_interval(
-        lambda drawn: choose_both([measurements[index] for index in drawn])[1].threshold,
+        lambda drawn: choose_both([measurements[index] for index in drawn], [point.width])[1].threshold,
         [item.film.group for item in measurements],
         RESAMPLES,
     )
@@ -210,18 +211,19 @@ def _search_films(options: argparse.Namespace, folder: Path, console: Console) -
     console.print(
         f"chosen T = {point.threshold:.2f} (95 % of resamples {low:.2f} to {high:.2f}), presence threshold = "
         f"{presence:g}, MAE {point.error:.3f} on {len(measurements)} training and validation films"
+        + (f", width = {point.width:g}" if point.width else "")
     )
-    return presence, Search("ours", point.errors, point.threshold, (low, high))
+    chosen = _Chosen(point.threshold, presence, point.width)
+    return chosen, Search("ours", point.errors, point.threshold, (low, high))
 
 
 def _run(options: argparse.Namespace, console: Console) -> None:
     folder = named_weights(options.weights) or SHIPPED_WEIGHTS
     written = Path(options.write) if options.write else folder
     spec = load_spec(written, Role.OPACITY) if options.write is not None else None
-    presence = None
     if options.import_legacy is not None:
-        threshold = options.import_legacy
-        console.print(f"T = {threshold:.2f}")
+        chosen = _Chosen(options.import_legacy, width=0.0)
+        console.print(f"T = {chosen.threshold:.2f}")
     elif options.outputs:
         searches = search_outputs(options.outputs, options)
         for search in searches:
@@ -235,13 +237,19 @@ def _run(options: argparse.Namespace, console: Console) -> None:
         return
     else:
         load_spec(folder, Role.OPACITY)
-        presence, search = _search_films(options, folder, console)
-        threshold = search.threshold
+        chosen, search = _search_films(options, folder, console)
         if options.curve:
             write_curves([search], options.curve)
     if spec is not None:
-        chosen = replace(spec, involvement_threshold=threshold)
-        write_spec(chosen if presence is None else replace(chosen, presence_threshold=presence), written)
+        presence = spec.presence_threshold if chosen.presence is None else chosen.presence
+        width = spec.involvement_width if chosen.width is None else chosen.width
+        changed = replace(
+            spec,
+            involvement_threshold=chosen.threshold,
+            presence_threshold=presence,
+            involvement_width=width,
+        )
+        write_spec(changed, written)
         console.print(f"written to {written / 'opacity.json'}")
 
 

@@ -205,7 +205,8 @@ def _score_one(film: Film, legacy: bool = False) -> FilmOutcome:
     old = None
     if legacy:
         threshold = float(scorer.opacity.spec.involvement_threshold or 0)
-        old = int(zone_scores(legacy_shares(result.lung_mask, found)[None], threshold)[0])
+        width = scorer.opacity.spec.involvement_width
+        old = int(zone_scores(legacy_shares(result.lung_mask, found)[None], threshold, width)[0])
     return FilmOutcome(film, None, result.score, shares, elapsed, lungs, opacity, presence, least, old)
 
 

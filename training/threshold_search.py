@@ -1,4 +1,4 @@
-"""T searched on published zone shares, and curves as files."""
+"""The films that T is searched on, T searched on published zone shares, and curves as files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from training.dataset import TEACHER_COLUMNS, DataError
+from training.dataset import TEACHER_COLUMNS, DataError, Film
 from training.published import read_table
 from training.thresholds import ThresholdCurve, first_minimum, plateau, threshold_curve, threshold_interval
 
@@ -48,6 +48,42 @@ class Search:
             f"{self.name}: T = {self.threshold:.2f}{between}, MAE {maes.min():.3f}; first minimum of the MAE "
             f"at {first_minimum(maes):.2f}, of the RMSE at {first_minimum(rmses):.2f} ({rmses.min():.3f})"
         )
+
+
+def chosen_films(films: Sequence[Film], options: argparse.Namespace) -> list[Film]:
+    """Return the films of a data folder that the command line asks for, and that can be judged.
+
+    Parameters
+    ----------
+    films : sequence of Film
+        All of them; those of the test split are never used.
+    options : argparse.Namespace
+        With ``subset``, ``label`` and ``source``.
+
+    Returns
+    -------
+    list of Film
+        With a readers' score, or normal.
+
+    Raises
+    ------
+    DataError
+        If none is left, or a test film is asked for.
+    """
+    subsets = options.subset or ["train", "val"]
+    if not set(subsets) <= {"train", "val"}:
+        raise DataError("thresholds are chosen on the subsets train and val alone; test films come last")
+    kept = [
+        film
+        for film in films
+        if film.split in subsets
+        and (film.consensus is not None or film.normal)
+        and (not options.label or film.finding in options.label)
+        and (not options.source or film.source in options.source)
+    ]
+    if not kept:
+        raise DataError("no film with a readers' score, and no normal one, is left; loosen the filters")
+    return kept
 
 
 def search_outputs(paths: Sequence[Path], options: argparse.Namespace) -> list[Search]:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from models.severity import Involvement
 from training.bootstrap import interval
 
 GRID = np.arange(101) / 100
@@ -39,8 +40,8 @@ class ThresholdCurve:
         return pd.DataFrame(values)
 
 
-def zone_scores(shares: ArrayLike, threshold: float) -> NDArray[np.int64]:
-    """Count the zones whose share is above T (Algorithm B3).
+def zone_scores(shares: ArrayLike, threshold: float, width: float = 0.0) -> NDArray[np.int64]:
+    """Count the zones that are involved, by the scorer's own rule.
 
     Parameters
     ----------
@@ -48,16 +49,19 @@ def zone_scores(shares: ArrayLike, threshold: float) -> NDArray[np.int64]:
         (films, 6), in [0, 1], zones in any order.
     threshold : float
         T, in [0, 1].
+    width : float
+        0 for the paper's sharp rule, share above T (Algorithm B3); else see ``models.severity.Involvement``.
 
     Returns
     -------
     numpy.ndarray
         int64, (films,), 0 to 6.
     """
-    return np.asarray((np.asarray(shares, np.float64) > threshold).sum(axis=1), np.int64)
+    involved = Involvement(threshold, width).involved(np.asarray(shares, np.float64))
+    return np.asarray(involved.sum(axis=1), np.int64)
 
 
-def threshold_curve(shares: ArrayLike, readers: ArrayLike) -> ThresholdCurve:
+def threshold_curve(shares: ArrayLike, readers: ArrayLike, width: float = 0.0) -> ThresholdCurve:
     """Score films at every T of ``GRID``.
 
     Parameters
@@ -66,6 +70,8 @@ def threshold_curve(shares: ArrayLike, readers: ArrayLike) -> ThresholdCurve:
         (films, 6), in [0, 1].
     readers : array-like
         (films,): the reference score, 0 to 6, half points allowed.
+    width : float
+        As for ``zone_scores``.
 
     Returns
     -------
@@ -81,11 +87,17 @@ def threshold_curve(shares: ArrayLike, readers: ArrayLike) -> ThresholdCurve:
         raise ValueError(
             f"(films, 6) shares and as many scores are needed; got {zones.shape}, {wanted.shape}"
         )
-    errors = (zones[:, None, :] > GRID[None, :, None]).sum(axis=2) - wanted[:, None]
+    errors = _grid_scores(zones, width) - wanted[:, None]
     mse = (errors**2).mean(axis=0)
     spread = wanted.var()
     r2 = 1 - mse / spread if spread > 0 else np.full(len(GRID), np.nan)
     return ThresholdCurve(np.abs(errors).mean(axis=0), mse, np.sqrt(mse), r2)
+
+
+def _grid_scores(shares: NDArray[np.float64], width: float) -> NDArray[np.int64]:
+    if width == 0:  # all at once; a search by bootstrap does this thousands of times
+        return np.asarray((shares[:, None, :] > GRID[None, :, None]).sum(axis=2), np.int64)
+    return np.stack([zone_scores(shares, float(value), width) for value in GRID], axis=1)
 
 
 def first_minimum(values: NDArray[np.float64]) -> float:

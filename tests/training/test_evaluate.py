@@ -132,6 +132,17 @@ def test_threshold_prefers_the_longer_plateau():
     assert choose(shares, np.array([2.5])).threshold == pytest.approx(0.49)
 
 
+def test_a_width_is_chosen_where_it_helps():
+    shares = np.zeros((2, 6))
+    shares[0, :4] = 0.29
+    shares[1] = 0.7
+    readers = np.array([2.0, 6.0])  # no sharp T gives 2 for four equal shares
+    assert choose(shares, readers).error == 1
+    point = choose(shares, readers, (0.0, 0.05))
+    assert (point.error, point.width) == (0, 0.05)
+    assert choose(shares[1:], readers[1:], (0.0, 0.05)).width == 0
+
+
 def test_the_gate_stays_open_as_far_as_normal_validation_films_allow(data_folder):
     normal, diseased = read_manifest(data_folder)[:2]  # readers: none, 1.5
     shares = np.array([0.4, 0, 0, 0, 0, 0])

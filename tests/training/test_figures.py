@@ -13,7 +13,7 @@ from training.dataset import DataError, Film
 from training.figures.coloured_table import WHITE, column_colours, plot_table
 from training.figures.curves import plot_threshold_curves
 from training.figures.film_panels import plot_overlays, plot_probability_maps
-from training.figures.gallery import Gallery, plot_gallery, worst_films
+from training.figures.gallery import Gallery, credits_of, plot_gallery, worst_films
 from training.figures.heatmaps import plot_heatmaps, score_counts
 from training.figures.importance import plot_importance
 from training.figures.observation import Observation
@@ -209,6 +209,11 @@ def test_the_worst_films_and_their_licence():
     assert len(worst_films(table, 4)) == 4
     with pytest.raises(DataError, match="--any-licence"):
         Gallery(4).write([], table[table["licence_class"] == "nc"], None, Path("none.png"))
+
+
+def test_credits_name_source_and_licence(film):
+    words = credits_of([replace(film, credit="Some set, CC BY 4.0, 10.1/x"), film])
+    assert "* f_1: Some set, CC BY 4.0, 10.1/x\n* f_1: f\n" in words
 
 
 def test_a_sheet_of_films(observation):

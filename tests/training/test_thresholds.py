@@ -44,6 +44,15 @@ def test_the_curve_is_what_scoring_at_each_t_gives(shares, readers):
     assert list(curve.table()) == ["Threshold", "MAE", "MSE", "RMSE", "R2"]
 
 
+def test_a_width_counts_expected_zones():
+    shares = np.array([[0.29] * 4 + [0.0] * 2, [0.9, 0.01, 0, 0, 0, 0]])
+    assert zone_scores(shares, 0.3).tolist() == [0, 1]
+    assert zone_scores(shares, 0.3, 0.05).tolist() == [2, 1]  # four zones with a chance of 0.45 each
+    curve = threshold_curve(shares, [2, 1], 0.05)
+    assert curve.mae[30] == 0
+    assert curve.mae[60] == 1
+
+
 def test_the_middle_of_the_longest_plateau():
     values = np.ones(101)
     values[[10, 11, 12]] = 0.5

@@ -36,7 +36,7 @@ class Gallery:
     any_licence: bool = False
 
     def write(self, films: Sequence[Film], table: pd.DataFrame, weights: Path | None, path: Path) -> int:
-        """Score the worst films again and draw them.
+        """Score the worst films again and draw them; beside the picture, whose films they are (``.md``).
 
         Parameters
         ----------
@@ -68,7 +68,14 @@ class Gallery:
         by_name = {film.name: film for film in films}
         seen = [(observe(by_name[name], scorer), words) for name, words in chosen.items()]
         save(plot_gallery(seen), path)
+        path.with_suffix(".md").write_text(credits_of([one.film for one, _ in seen]), encoding="utf-8")
         return len(seen)
+
+
+def credits_of(films: Sequence[Film]) -> str:
+    """Return a Markdown list of where films come from and under which licence."""
+    lines = [f"* {film.name}: {film.credit or film.source}" for film in films]
+    return "\n".join(["Films shown, research use only:", "", *lines, ""])
 
 
 def worst_films(table: pd.DataFrame, count: int, any_licence: bool = False) -> dict[str, str]:

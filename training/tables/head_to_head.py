@@ -127,7 +127,8 @@ def calibrated(films: pd.DataFrame, system: str) -> pd.Series:
     if known[system].nunique() < 2:
         return pd.Series(np.nan, index=films.index)
     slope, shift = np.polyfit(known[system].to_numpy(float), known["consensus"].to_numpy(float), 1)
-    return (slope * films[system] + shift).clip(0, 6)
+    scores = np.clip(slope * films[system].to_numpy(float) + shift, 0, 6)
+    return pd.Series(scores, index=films.index)
 
 
 def _row(system: str, every: pd.DataFrame, sick: pd.DataFrame) -> dict[str, object]:
