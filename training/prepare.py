@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import argparse
 import secrets
+import shutil
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +26,7 @@ from rich.table import Table
 from training.film_checks import summary
 from training.film_record import SUBSETS, FilmRecord, PrepareError, Reading
 from training.manifest import read_data_folder
-from training.preparation import Preparation, Prepared, arrange, prepare, strata
+from training.preparation import LEFT_OUT, Preparation, Prepared, arrange, prepare, strata
 from training.prepare_options import command_line
 from training.readers.darwin import DarwinOptions, read_darwin
 from training.readers.folders import FolderOptions, read_folders
@@ -75,8 +77,10 @@ def tuning_sample(reading: Reading, fraction: float, seed: int, by_image: bool) 
     else:
         groups = [record.patient_group for record in records]
         chosen = tuning_patients(groups, strata(records), fraction, seed)
-    left_out = {"test film": len(reading.records) - len(records), "not drawn": len(records) - len(chosen)}
-    return replace(reading, records=tuple(records[index] for index in chosen), left_out=left_out)
+    left_out = Counter(
+        {"test film": len(reading.records) - len(records), "not drawn": len(records) - len(chosen)}
+    )
+    return replace(reading, records=tuple(records[index] for index in chosen), left_out=+left_out)
 
 
 def _names_in_tables(record: FilmRecord) -> tuple[str, ...]:
@@ -152,11 +156,20 @@ def _settings(options: argparse.Namespace) -> Preparation:
 def _convert(options: argparse.Namespace) -> None:
     reading = read_source(options)
     if options.split == "image":
-        console.print(
-            "split by image, as was published: one patient may be in several subsets, so figures on"
+        _say(
+            "split by image, as was published: one patient may be in several subsets, so figures on the test "
+            "films will be too good"
         )
-        console.print("the test films will be too good")
-    _report(reading, prepare(reading, options.out, _settings(options), console.is_terminal), options.out)
+    source = options.source if options.command == "manifest" else None
+    _write(reading, options.out, _settings(options), source)
+
+
+def _write(reading: Reading, out: Path, settings: Preparation, data_folder: Path | None) -> None:
+    _report(reading, prepare(reading, out, settings, console.is_terminal), out)
+    if data_folder and (data_folder / "published").is_dir():
+        # The table's column reader_published_filename is the key into these.
+        shutil.copytree(data_folder / "published", out / "published")
+        _say("published/ was copied too: outputs of other systems on these films")
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -168,7 +181,7 @@ def _check(options: argparse.Namespace) -> None:
         raise PrepareError(
             "\n".join([*lines, "correct them, or copy the folder without these films: manifest"])
         )
-    console.print(f"{len(found.records)} films, nothing wrong; {found.joined} pair(s) of copies")
+    _say(f"{len(found.records)} films, nothing wrong; {found.joined} pair(s) of copies")
 
 
 def _describe(options: argparse.Namespace) -> None:
@@ -176,9 +189,9 @@ def _describe(options: argparse.Namespace) -> None:
 
     paths = describe(read_data_folder(options.data), options.out, options.any_licence)
     for path in paths:
-        console.print(f"wrote {path}")
+        _say(f"wrote {path}")
     if not options.any_licence:
-        console.print("pictures show films under an open licence only; --any-licence shows all")
+        _say("pictures show films under an open licence only; --any-licence shows all")
 
 
 def _tune(options: argparse.Namespace) -> None:
@@ -186,7 +199,7 @@ def _tune(options: argparse.Namespace) -> None:
         read_data_folder(options.data), options.fraction, options.seed, by_image=options.by_image
     )
     settings = Preparation(split="patient", ratios=(0.8, 0.2, 0.0), seed=options.seed)
-    _report(reading, prepare(reading, options.out, settings, console.is_terminal), options.out)
+    _write(reading, options.out, settings, options.data)
 
 
 def _layout(options: argparse.Namespace) -> None:
@@ -195,7 +208,7 @@ def _layout(options: argparse.Namespace) -> None:
     reading = read_data_folder(options.data)
     counts = write_layout(reading.records, options.out, options.crop, options.weights)
     for reason, count in counts.items():
-        console.print(f"{count} {reason}")
+        _say(f"{count} {reason}")
 
 
 def _export(options: argparse.Namespace) -> None:
@@ -203,7 +216,7 @@ def _export(options: argparse.Namespace) -> None:
 
     classes = SuperviselyOptions(options.lung_class, options.opacity_class)
     write_supervisely(read_data_folder(options.data).records, options.out, classes)
-    console.print(f"wrote {options.out}")
+    _say(f"wrote {options.out}")
 
 
 def _report(reading: Reading, prepared: Prepared, out: Path) -> None:
@@ -216,15 +229,20 @@ def _report(reading: Reading, prepared: Prepared, out: Path) -> None:
         table.add_row(source, *map(str, counts), str(sum(counts)))
     console.print(table)
     groups = len({record.patient_group for record in prepared.records})
-    console.print(f"{groups} patient groups; {prepared.joined} pair(s) of films joined as copies")
+    _say(f"{groups} patient groups; {prepared.joined} pair(s) of films joined as copies")
     for reason, count in reading.left_out.items():
-        console.print(f"left out on purpose: {count} ({reason})")
+        _say(f"left out on purpose: {count} ({reason})")
     for note in reading.notes:
-        console.print(f"note: {note}")
+        _say(f"note: {note}")
     if prepared.problems:
-        console.print(f"left out as faulty, see {out / 'left_out.csv'}:")
+        _say(f"left out as faulty, see {out / LEFT_OUT}:")
         for line in summary(prepared.problems):
-            console.print(line, highlight=False)
+            _say(line)
+
+
+def _say(line: str) -> None:
+    # File names may hold square brackets, which rich would take for markup.
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {

@@ -120,6 +120,7 @@ def test_tags(tmp_path):
     assert not by_name["normal.png"].opacity_mask.load().any()  # even where an object lies on it
     assert "second.png" not in by_name  # Normal is not its first tag, and nothing is marked
     assert list(reading.left_out.values()) == [1]
+    assert reading.notes[1:] == ("1 film(s) tagged Normal have objects of class COVID-19",)
 
 
 def test_polygons_with_a_hole(tmp_path):
@@ -148,12 +149,15 @@ def test_clean_up_removes_whiskers_only_when_asked(tmp_path):
 def test_every_fault_is_collected(tmp_path):
     films = {
         f"{name}.png": ([], [bitmap(SQUARE)])
-        for name in ("json", "size", "score", "noann", "noimg", "beyond")
+        for name in ("json", "size", "form", "score", "noann", "noimg", "beyond")
     }
     folder = project(tmp_path, films)
     ann = folder / "Set_A" / "ann"
     (ann / "json.png.json").write_text("{")
     (ann / "size.png.json").write_text('{"objects": [], "tags": []}')
+    (ann / "form.png.json").write_text(
+        '{"objects": [], "tags": ["Normal"], "size": {"height": 1, "width": 1}}'
+    )
     content = json.loads((ann / "score.png.json").read_text()) | {"tags": tags(Score_R="many")}
     (ann / "score.png.json").write_text(json.dumps(content))
     (ann / "noann.png.json").unlink()
@@ -165,6 +169,7 @@ def test_every_fault_is_collected(tmp_path):
     assert {problem.name.split("_")[1]: problem.kind for problem in reading.problems} == {
         "json": "annotation that cannot be understood",
         "size": "annotation that cannot be understood",
+        "form": "annotation that cannot be understood",
         "score": "annotation that cannot be understood",
         "noann": "annotation is missing",
         "noimg": "image is missing",
@@ -172,7 +177,7 @@ def test_every_fault_is_collected(tmp_path):
     (film,) = reading.records
     with pytest.raises(PictureError, match="beyond the film"):
         film.opacity_mask.load()
-    with pytest.raises(PrepareError, match="6 problem") as caught:
+    with pytest.raises(PrepareError, match="7 problem") as caught:
         prepare(reading, tmp_path / "out", Preparation(split="patient"))
     assert "cannot be understood" in str(caught.value)
     assert not (tmp_path / "out").exists()

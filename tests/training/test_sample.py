@@ -1,16 +1,22 @@
 import csv
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import training
+from models.checkpoint import SHIPPED_WEIGHTS, Role, load_checkpoint
 from training import build_sample
+from training.config import read_config
 from training.dataset import read_manifest, read_mask, read_pixels
 from training.film_record import PrepareError, Reading
 from training.manifest import read_data_folder
 from training.preparation import Preparation, arrange
+from training.run_options import RunOptions
+from training.train import train
 
 SAMPLE = Path(training.__file__).parent / "sample"
 
@@ -62,6 +68,21 @@ def test_both_stages_find_something_to_learn(split):
         pixels = read_pixels(film.image)
         assert max(pixels.shape) <= 320
         assert np.ptp(pixels) > 0.5
+
+
+def test_both_stages_train_on_it(configs, tmp_path):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for role in ("lungs", "opacity"):
+            config = read_config(configs / f"{role}.toml")
+            config = replace(config, schedule=replace(config.schedule, epochs=1))
+            lungs = SHIPPED_WEIGHTS if role == "opacity" else None
+            figure = train(config, RunOptions(data=SAMPLE, out=tmp_path / role, lungs=lungs))
+            assert np.isfinite(figure)
+            load_checkpoint(tmp_path / role, Role(role))
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_a_test_film_is_refused(cxr_dataset, monkeypatch):

@@ -20,7 +20,7 @@ from training.pictures import GreyFile, MaskFile, Picture, PictureError
 from training.polygons import PolygonMask
 from training.readers.darwin_json import NotUnderstood, Outlines, read_coco, read_darwin_json
 from training.readers.metadata import group_of_finding
-from training.readers.supervisely import BAD_ANNOTATION, PICTURE_SUFFIXES
+from training.readers.supervisely import BAD_ANNOTATION, NO_PATIENTS, PICTURE_SUFFIXES
 
 LUNG, IGNORE, BACKGROUND = 255, 127, 0
 """Values of the semantic masks."""
@@ -165,7 +165,7 @@ class LungsWithoutMarkUp:
         return np.where(self.ignored.load() > 0, np.uint8(0), self.lungs.load())
 
 
-_NOTES = ("patients are not named in the export: each film counts as a patient of its own (see --metadata)",)
+_NOTES = (NO_PATIENTS,)
 
 
 def _record(image: Path, options: DarwinOptions, lungs: Picture, ignored: Picture | None) -> FilmRecord:

@@ -27,7 +27,10 @@ from training.readers.supervisely_bitmap import decode_bitmap, opened
 
 PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"})
 NORMAL = "Normal"
+FAULTS = (AttributeError, KeyError, TypeError, ValueError)
+"""What a file of another form makes Python raise."""
 BAD_ANNOTATION = "annotation that cannot be understood"
+NO_PATIENTS = "patients are not named: each film counts as a patient of its own (see --metadata)"
 UNMARKED = "no object of a wanted class, and not tagged Normal"
 
 
@@ -106,7 +109,7 @@ class SuperviselyMask:
             for item in annotation.objects:
                 if item["classTitle"] == self.class_name:
                     _paint(inside, item, self.clean_up)
-        except (KeyError, TypeError, ValueError) as error:
+        except FAULTS as error:
             raise PictureError(BAD_ANNOTATION, f"{self.path}: {_said(error)}") from error
         return np.where(inside, np.uint8(INSIDE), np.uint8(OUTSIDE))
 
@@ -116,7 +119,7 @@ def read_annotation(path: Path) -> Annotation:
 
     Raises
     ------
-    KeyError, TypeError, ValueError
+    AttributeError, KeyError, TypeError, ValueError
         If it is no such file.
     """
     try:
@@ -162,24 +165,27 @@ def read_supervisely(project: Path, options: SuperviselyOptions) -> Reading:
     records: list[FilmRecord] = []
     problems: list[Problem] = []
     left_out: Counter[str] = Counter()
+    contradicted = 0
     for dataset in sorted(datasets, key=lambda path: str(path).casefold()):
         pictures, faults = _pairs(dataset)
         problems += faults
         for image, path in pictures:
             try:
-                record = _record(dataset.name, image, read_annotation(path), options)
-            except (KeyError, TypeError, ValueError) as error:
+                annotation = read_annotation(path)
+                record = _record(dataset.name, image, annotation, options)
+            except FAULTS as error:
                 name = film_name(dataset.name, image.stem)
                 problems.append(Problem(name, BAD_ANNOTATION, f"{path}: {_said(error)}"))
                 continue
             if record is None:
                 left_out[UNMARKED] += 1
-            else:
-                records.append(record)
-    notes = (
-        "patients are not named in the project: each film counts as a patient of its own (see --metadata)",
-    )
-    return Reading(tuple(records), tuple(problems), left_out, notes)
+                continue
+            contradicted += record.finding == NORMAL and options.opacity_class in annotation.classes
+            records.append(record)
+    notes = [NO_PATIENTS]
+    if contradicted:
+        notes.append(f"{contradicted} film(s) tagged {NORMAL} have objects of class {options.opacity_class}")
+    return Reading(tuple(records), tuple(problems), left_out, tuple(notes))
 
 
 def _pairs(dataset: Path) -> tuple[list[tuple[Path, Path]], list[Problem]]:
