@@ -1,3 +1,4 @@
+import copy
 import dataclasses
 import json
 import logging
@@ -17,11 +18,13 @@ from training import run_options
 from training.batches import FilmBatches, shuffled
 from training.config import ConfigError, read_config
 from training.dataset import DataError, read_manifest, read_pixels
+from training.early_stopping import EarlyStopping
 from training.forward import autocast_type
 from training.native_films import LungFilms
+from training.optimizers import OPTIMIZERS, build_optimizer
 from training.run_films import training_batches
 from training.run_options import config_path
-from training.run_state import STATE
+from training.run_state import STATE, Learner, Progress, load_state, save_state
 from training.settings import Objective, OptimizerSettings, Schedule
 from training.train import RunOptions, TrainingError, learning_rate, train
 from training.validate import validation_figure
@@ -342,3 +345,52 @@ def test_pictures_show_the_finding_in_red_beside_the_mask(configs):
 
 def test_options_have_defaults(tmp_path):
     assert run_options.RunOptions(tmp_path, tmp_path).minutes == math.inf
+
+
+def small_learner(name, seed):
+    torch.manual_seed(seed)
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.Conv2d(4, 1, 3))
+    network = network.to(memory_format=torch.channels_last)
+    optimizer = build_optimizer(name, network.parameters(), 1e-2)
+    scaler = torch.amp.GradScaler("cpu", init_scale=4.0, growth_interval=2)
+    return Learner(network, copy.deepcopy(network), optimizer, scaler, EarlyStopping(3))
+
+
+def learn(learner, steps):
+    for number in range(steps):
+        torch.manual_seed(number)
+        loss = learner.network(torch.randn(2, 3, 8, 8)).square().mean()
+        learner.optimizer.zero_grad()
+        learner.scaler.scale(loss).backward()
+        learner.scaler.step(learner.optimizer)
+        learner.scaler.update()
+        learner.stopping.step(-float(loss.detach()))
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_state_of_every_optimizer_survives(name, tmp_path):
+    whole, again = small_learner(name, 1), small_learner(name, 2)
+    learn(whole, 3)
+    save_state(tmp_path, whole, Progress(3, 1.5, 0.7))
+    assert load_state(tmp_path, again) == Progress(3, 1.5, 0.7)
+    assert again.scaler.get_scale() == whole.scaler.get_scale() == 8.0
+    assert again.stopping == whole.stopping
+    learn(whole, 3)
+    learn(again, 3)
+    assert again.scaler.get_scale() == whole.scaler.get_scale()
+    for key, value in whole.network.state_dict().items():
+        assert torch.equal(value, again.network.state_dict()[key])
+
+
+def test_a_crash_while_the_state_is_written_leaves_the_former_one(tmp_path, monkeypatch):
+    learner = small_learner("adam", 1)
+    save_state(tmp_path, learner, Progress(1))
+
+    def full(content, path, metadata):
+        path.write_bytes(b"half")
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("training.run_state.save_file", full)
+    with pytest.raises(OSError, match="no space"):
+        save_state(tmp_path, learner, Progress(2))
+    assert load_state(tmp_path, learner) == Progress(1)
