@@ -19,7 +19,7 @@ recompressed, with other marks): they differ in 6 to 50 bits, seven of them in 4
 of two patients differs in 52, so a wider limit would join patients."""
 
 _ONES = np.array([bin(byte).count("1") for byte in range(256)], np.uint8)
-_ROWS_AT_ONCE = 256
+_ROWS_AT_ONCE = 32
 
 
 def perceptual_hash(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

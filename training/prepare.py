@@ -69,6 +69,16 @@ def narrowed(reading: Reading, chosen: dict[str, Sequence[str]]) -> Reading:
     return replace(reading, records=records, left_out=left_out)
 
 
+def joined(readings: Sequence[Reading]) -> Reading:
+    """Return several sources as one; patient groups of the same name are one patient."""
+    return Reading(
+        tuple(record for reading in readings for record in reading.records),
+        tuple(problem for reading in readings for problem in reading.problems),
+        sum((Counter(reading.left_out) for reading in readings), Counter()),
+        tuple(dict.fromkeys(note for reading in readings for note in reading.notes)),
+    )
+
+
 def tuning_sample(reading: Reading, fraction: float, seed: int, by_image: bool) -> Reading:
     """Return a share of the films outside the test set, for a search over hyperparameters."""
     records = [record for record in reading.records if record.split != "test"]
@@ -90,7 +100,7 @@ def _names_in_tables(record: FilmRecord) -> tuple[str, ...]:
 
 
 def _manifest(options: argparse.Namespace) -> Reading:
-    return read_data_folder(options.source)
+    return joined([read_data_folder(folder) for folder in options.source])
 
 
 def _supervisely(options: argparse.Namespace) -> Reading:
@@ -160,16 +170,17 @@ def _convert(options: argparse.Namespace) -> None:
             "split by image, as was published: one patient may be in several subsets, so figures on the test "
             "films will be too good"
         )
-    source = options.source if options.command == "manifest" else None
-    _write(reading, options.out, _settings(options), source)
+    folders = options.source if options.command == "manifest" else []
+    _write(reading, options.out, _settings(options), folders)
 
 
-def _write(reading: Reading, out: Path, settings: Preparation, data_folder: Path | None) -> None:
+def _write(reading: Reading, out: Path, settings: Preparation, folders: Sequence[Path]) -> None:
     _report(reading, prepare(reading, out, settings, console.is_terminal), out)
-    if data_folder and (data_folder / "published").is_dir():
-        # The table's column reader_published_filename is the key into these.
-        shutil.copytree(data_folder / "published", out / "published")
-        _say("published/ was copied too: outputs of other systems on these films")
+    for folder in folders:
+        if (folder / "published").is_dir():
+            # The table's column reader_published_filename is the key into these.
+            shutil.copytree(folder / "published", out / "published", dirs_exist_ok=True)
+            _say(f"{folder / 'published'} was copied too: outputs of other systems on these films")
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -199,7 +210,7 @@ def _tune(options: argparse.Namespace) -> None:
         read_data_folder(options.data), options.fraction, options.seed, by_image=options.by_image
     )
     settings = Preparation(split="patient", ratios=(0.8, 0.2, 0.0), seed=options.seed)
-    _write(reading, options.out, settings, options.data)
+    _write(reading, options.out, settings, [options.data])
 
 
 def _layout(options: argparse.Namespace) -> None:

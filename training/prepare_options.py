@@ -32,8 +32,8 @@ def command_line(description: str | None) -> argparse.ArgumentParser:
 
 
 def _add_manifest(commands: Commands) -> None:
-    parser = commands.add_parser("manifest", help="copy, narrow or divide anew a data folder")
-    _add_writing(parser, split="keep")
+    parser = commands.add_parser("manifest", help="copy, join, narrow or divide anew data folders")
+    _add_writing(parser, split="keep", sources="+")
 
 
 def _add_supervisely(commands: Commands) -> None:
@@ -151,8 +151,8 @@ def _add_checks(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_writing(parser: argparse.ArgumentParser, split: str = "patient") -> None:
-    parser.add_argument("source", type=Path, metavar="SOURCE", help="folder to read")
+def _add_writing(parser: argparse.ArgumentParser, split: str = "patient", sources: str | None = None) -> None:
+    parser.add_argument("source", type=Path, metavar="SOURCE", nargs=sources, help="what to read")
     _add_out(parser)
     parser.add_argument(
         "--metadata", type=Path, help="table with more about each film: patient, age, scores, …"

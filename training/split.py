@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Hashable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from training.film_record import SUBSETS, PrepareError
 
@@ -52,7 +53,7 @@ def assign_groups(
         )
     everything = len(set(strata))
     number = {stratum: index for index, stratum in enumerate(dict.fromkeys(strata))}
-    counts: dict[Hashable, np.ndarray[tuple[int], np.dtype[np.float64]]] = {}
+    counts: dict[Hashable, NDArray[np.float64]] = {}
     for group, stratum in zip(groups, strata, strict=True):
         counts.setdefault(group, np.zeros(everything + 1))[[number[stratum], everything]] += 1
     order = list(counts)

@@ -13,7 +13,7 @@ from training.dataset import read_manifest, read_mask, read_pixels
 from training.film_checks import check_films, check_table
 from training.film_record import PrepareError, ReaderScores, Reading
 from training.legacy_layout import write_layout
-from training.manifest import COLUMNS, read_data_folder, read_rows
+from training.manifest import COLUMNS, manifest_row, read_data_folder, read_rows
 from training.near_duplicates import NEAR_BITS, join_groups, near_pairs, perceptual_hash
 from training.pictures import GreyFile, MaskFile
 from training.preparation import Preparation, arrange, prepare
@@ -243,6 +243,33 @@ def test_tuning_sample(data_folder, tmp_path, monkeypatch):
     assert len(rows) == 10
     assert {row["split"] for row in rows} == {"train", "val"}
     assert all(manifest(data_folder)[row["id"]]["split"] != "test" for row in rows)
+
+
+def test_joining_data_folders(data_folder, tmp_path):
+    one, two, both = (tmp_path / name for name in ("one", "two", "both"))
+    run("manifest", data_folder, "--out", one, "--near-bits", -1, "--only-split", "train")
+    run("manifest", data_folder, "--out", two, "--near-bits", -1, "--only-split", "val", "test")
+    run("manifest", one, two, "--out", both, "--near-bits", -1)
+    assert set(manifest(both)) == set(manifest(data_folder))
+    assert (both / "published" / "model_outputs").is_dir()
+    with pytest.raises(SystemExit, match="16 x name more than once"):
+        run("manifest", one, data_folder, "--out", tmp_path / "no", "--near-bits", -1)
+
+
+def test_every_row_survives(cxr_dataset):
+    rows = read_rows(cxr_dataset / "manifest.csv")
+    records = read_data_folder(cxr_dataset).records
+    assert len(rows) == len(records)
+    written = ("file", "width", "height", "orig_width", "orig_height", "sha256")
+    vague = {"50+": "50", "67+": "67", "mid 50s": "55", "early 40s": "45"}
+    for row, record in zip(rows, records, strict=True):
+        again = manifest_row(record, {name: row[name] for name in (*record.masks, *written)})
+        row["age"] = vague.get(row["age"], row["age"]).removesuffix(".0")
+        row["reader_consensus"] = row["reader_consensus"].removesuffix(".0")
+        boxes = [name.pop("opacity_boxes") for name in (row, again)]
+        assert again == row
+        ours, theirs = ([float(edge) for edge in text.replace(";", ",").split(",") if edge] for text in boxes)
+        assert ours == pytest.approx(theirs, abs=0.01)
 
 
 def test_narrowing_is_counted(data_folder, tmp_path, capsys):

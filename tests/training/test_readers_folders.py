@@ -41,12 +41,12 @@ def test_subsets_data_sets_and_metadata(tmp_path):
         "Patient,sex,age,GE,ward\n"
         "A,train 1.jpg,3,4,No,Yes,Yes,No,p1,female,67+,2.5,x\n"
         "A,test 1.jpg,,2,No,No,No,No,p2,M,,,\n"
-        "B,train 1.jpg,0,0,No,No,No,Yes,p3,,mid 50s,,\n"
+        "B,train 1.jpg,0,0,No,No,No,Yes,p1,,mid 50s,,\n"
     )
     reading = read_folders(tmp_path, FolderOptions(masks_show="opacity"))
     assert not reading.problems
     by_group = {record.patient_group: record for record in reading.records}
-    one, two, three = (by_group[group] for group in ("p1", "p2", "p3"))
+    one, two, three = (by_group[group] for group in ("a-p1", "a-p2", "b-p1"))
     assert (one.split, two.split, one.source, three.source) == ("train", "test", "a", "b")
     assert (one.readers, one.readers.consensus) == (ReaderScores(3, 4, True), 3.5)
     assert (two.readers.consensus, three.finding_group, three.age) == (2, "normal", 55)

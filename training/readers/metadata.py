@@ -29,7 +29,6 @@ INACCURATE = "inaccurate_labelling"
 """Tag and flag for an outline that its reader called inexact; kept, and no reason to leave a film out."""
 
 _TEXTS = {
-    "patient_group": "patient_group",
     "view": "view",
     "finding": "finding",
     "split": "split",
@@ -41,7 +40,17 @@ _TEXTS = {
 _USED = {
     *_TEXTS,
     *NAMES,
-    *("dataset", "sex", "age", "finding_group", "quality_flags", "reader_r", "reader_d", "reader_consensus"),
+    *(
+        "dataset",
+        "patient_group",
+        "sex",
+        "age",
+        "finding_group",
+        "quality_flags",
+        "reader_r",
+        "reader_d",
+        "reader_consensus",
+    ),
     *("poor_quality_r", "poor_quality_d", "reader_poor_quality", INACCURATE, "normal", "ann_found"),
 }
 _CARRIED = {column.lower(): column for column in COLUMNS}
@@ -151,12 +160,17 @@ def with_metadata(
 def described(record: FilmRecord, row: Mapping[str, str]) -> FilmRecord:
     """Return a record filled from a row whose column names are plain.
 
+    A patient's number is the data set's own: it comes after the source's name in the group, so that patient 7
+    of one data set and patient 7 of another stay two.
+
     Raises
     ------
     ValueError
         If a value cannot be understood.
     """
     changes: dict[str, Any] = {field: row[column] for column, field in _TEXTS.items() if row.get(column)}
+    if row.get("patient_group"):
+        changes["patient_group"] = f"{record.source}-{row['patient_group']}"
     if row.get("sex"):
         changes["sex"] = row["sex"][:1].upper()
     if row.get("age"):
