@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn import metrics as sklearn_metrics
@@ -28,6 +28,7 @@ def test_counts_of_two_masks():
         Overlap.of(first, second[:, :2])
 
 
+@settings(max_examples=25, deadline=None)
 @given(MASKS, MASKS)
 def test_the_ratios_agree_with_a_library(first, second):
     counts = Overlap.of(first, second)
@@ -77,6 +78,7 @@ def test_agreement_of_scores_closed_form():
     assert found.spearman == pytest.approx(0.8)
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 12)), min_size=2, max_size=40))
 def test_agreement_of_a_reading_with_itself_and_its_bounds(pairs):
     ours, theirs = np.array(pairs, float).T

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -30,6 +30,7 @@ def test_a_share_that_equals_t_does_not_count():
     assert zone_scores([[np.nextafter(0.3, 1)] * 6], 0.3).tolist() == [6]
 
 
+@settings(max_examples=40, deadline=None)
 @given(
     arrays(float, (5, 6), elements=st.floats(0, 1)),
     arrays(float, 5, elements=st.sampled_from(np.arange(13) / 2)),
