@@ -53,7 +53,7 @@ _USED = {
     ),
     *("poor_quality_r", "poor_quality_d", "reader_poor_quality", INACCURATE, "normal", "ann_found"),
 }
-_CARRIED = {column.lower(): column for column in COLUMNS}
+_CARRIED = {column.lower(): column for column in (*COLUMNS, "country")}
 
 
 @dataclass(frozen=True)
