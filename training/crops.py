@@ -24,7 +24,7 @@ from training.losses import brixia_shares
 from training.native_films import CutFilms, grey_bytes
 from training.samples import Samples, nearest, stacked
 
-LAYERS = ("lungs", "zones", "opacity", "boxes")
+LAYERS = ("lungs", "zones", "opacity", "boxes", "guess")
 FEW = 8  # films that are cut sooner than a process starts
 
 Crop = tuple[NDArray[np.uint8], ...]
@@ -47,8 +47,8 @@ def opacity_samples(films: Sequence[Film], spec: NetworkSpec, shape: Shape, lung
     Returns
     -------
     Samples
-        Layers ``lungs`` (0, 1), ``zones`` (0 to 6), ``opacity`` (0, 1), ``boxes`` (0, 1); labels as
-        ``training.losses.opacity_losses`` asks for.
+        Layers ``lungs`` (0, 1), ``zones`` (0 to 6), ``opacity`` (0, 1), ``boxes`` (0, 1), ``guess`` (0 to
+        255); labels as ``training.losses.opacity_losses`` asks for.
 
     Raises
     ------
@@ -96,7 +96,7 @@ _STAGE_ONE: dict[Path, Segmenter] = {}
 
 
 def cut(film: Film, spec: NetworkSpec, shape: Shape | None, lungs: Path) -> Crop | None:
-    """Return one film's view and its four maps, or None if stage I finds no two lungs on it.
+    """Return one film's view and its five maps, or None if stage I finds no two lungs on it.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ def cut(film: Film, spec: NetworkSpec, shape: Shape | None, lungs: Path) -> Crop
     Returns
     -------
     tuple of numpy.ndarray or None
-        uint8, (rows, columns) each: view, lungs, zones, opacity, boxes.
+        uint8, (rows, columns) each: the view and ``LAYERS``.
     """
     if lungs not in _STAGE_ONE:
         network, lung_spec = load_checkpoint(lungs, Role.LUNGS)
@@ -125,7 +125,9 @@ def cut(film: Film, spec: NetworkSpec, shape: Shape | None, lungs: Path) -> Crop
     box, source = Box.around(both), (pixels.shape[0], pixels.shape[1])
     geometry = CropResize(source, box, shape, spec.resize) if shape else CropResize(source, box, box.shape)
     opacity = read_mask(film.opacity_mask) if film.opacity_mask else np.zeros_like(both)
-    layers = (both.astype(np.uint8), zone_map(found), opacity.astype(np.uint8), _filled(film.boxes, both))
+    guess = grey_bytes(read_pixels(film.guess)) if film.guess else np.zeros_like(both, np.uint8)
+    boxes = _filled(film.boxes, both)
+    layers = (both.astype(np.uint8), zone_map(found), opacity.astype(np.uint8), boxes, guess)
     view = network_view(pixels, spec, geometry, both)
     return grey_bytes(view), *(nearest(layer, geometry) for layer in layers)
 
@@ -156,6 +158,7 @@ def film_labels(films: Sequence[Film]) -> dict[str, torch.Tensor]:
         "has_mask": torch.tensor([float(film.opacity_mask is not None) for film in films]),
         "has_boxes": torch.tensor([float(bool(film.boxes)) for film in films]),
         "normal": torch.tensor([float(film.normal) for film in films]),
+        "guess_weight": torch.tensor([film.guess_weight for film in films], dtype=torch.float32),
         "presence": torch.tensor([film_presence(film) for film in films]),
         "consensus": torch.tensor(consensus, dtype=torch.float32),
         "teacher": torch.from_numpy(np.stack(teacher)),

@@ -71,6 +71,7 @@ def opacity_losses(
     """Return stage II's loss, part by part, weighted.
 
     - ``mask``: cross-entropy and Dice against a drawn mask, within the lungs.
+    - ``guess``: the same against a guessed mask (``training.guesses``), by the weight of the guess.
     - ``normal``: cross-entropy against nothing, on normal films.
     - ``boxes``: nothing outside the boxes; the mean inside each film's boxes at least a half.
     - ``teacher``: zone shares against those of the seed networks.
@@ -84,10 +85,10 @@ def opacity_losses(
     answer : tuple of torch.Tensor
         Logits of the mask (batch, 1, rows, columns) and of presence (batch, 1), float32.
     maps : dict of str to torch.Tensor
-        ``lungs``, ``zones``, ``opacity``, ``boxes``; uint8, (batch, 1, rows, columns).
+        ``lungs``, ``zones``, ``opacity``, ``boxes``, ``guess`` (0 to 255); uint8, (batch, 1, rows, columns).
     labels : dict of str to torch.Tensor
-        ``has_mask``, ``has_boxes``, ``normal`` (0 or 1); ``teacher``, ``brixia`` (batch, 6), ``consensus``,
-        ``presence`` (NaN where missing).
+        ``has_mask``, ``has_boxes``, ``normal`` (0 or 1); ``guess_weight``; ``teacher``, ``brixia`` (batch,
+        6), ``consensus``, ``presence`` (NaN where missing).
     settings : OpacityLoss
         Weights.
 
@@ -109,6 +110,7 @@ def opacity_losses(
     score = F.smooth_l1_loss(count, labels["consensus"].nan_to_num(), reduction="none")
     parts = {
         "mask": (mask_loss(logits, opacity, lungs), labels["has_mask"]),
+        "guess": (mask_loss(logits, maps["guess"].float() / 255.0, lungs), labels["guess_weight"]),
         "normal": (_mean_softplus(logits, lungs), labels["normal"]),
         "boxes": (box_loss, labels["has_boxes"]),
         "teacher": _share_loss(shares, labels["teacher"]),

@@ -26,7 +26,7 @@ OPTIMIZERS: Mapping[str, Callable[..., optim.Optimizer]] = MappingProxyType(
 
 def build_optimizer(
     name: str,
-    parameters: Iterable[nn.Parameter],
+    parameters: Iterable[nn.Parameter] | Iterable[dict[str, Any]],
     learning_rate: float,
     weight_decay: float | None = None,
 ) -> optim.Optimizer:
@@ -36,7 +36,7 @@ def build_optimizer(
     ----------
     name : str
         A key of ``OPTIMIZERS``.
-    parameters : iterable of torch.nn.Parameter
+    parameters : iterable of torch.nn.Parameter or of parameter groups
         What it changes.
     learning_rate : float
         Above 0.

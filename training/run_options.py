@@ -16,6 +16,7 @@ from rich.logging import RichHandler
 from training import presets
 from training.config import ConfigError, TrainConfig, read_config
 from training.data_folder import add_data_argument
+from training.folds import Fold
 
 CONSOLE = Console(stderr=True)
 """Where commands of this package report what they are doing; results go to standard output."""
@@ -43,6 +44,10 @@ class RunOptions:
         Learn from the validation films too (the figures then say nothing); for a last refit.
     steps : int
         Stop each epoch after so many steps; 0 for all of them.
+    fold : Fold or None
+        The part of the training and validation films that is held out, in place of the split ``val``.
+    guesses : pathlib.Path or None
+        Folder of guessed opacity masks; see ``training.guesses``.
     cache : pathlib.Path or None
         Folder for films that stage I has cut, shared by runs on the same films; None for the run's own.
     """
@@ -56,6 +61,8 @@ class RunOptions:
     minutes: float = math.inf
     everything: bool = False
     steps: int = 0
+    fold: Fold | None = None
+    guesses: Path | None = None
     cache: Path | None = None
 
 
@@ -110,6 +117,11 @@ def start_logging() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s", datefmt="%X", handlers=[handler])
 
 
+def be_quiet() -> None:
+    """Show no progress bars in this process: several processes would draw over each other's."""
+    CONSOLE.quiet = True
+
+
 def config_path(name: str) -> Path:
     """Return the file that ``--config`` names: a file, or a preset by its name.
 
@@ -117,11 +129,6 @@ def config_path(name: str) -> Path:
     ------
     training.config.ConfigError
         If it is neither.
-def be_quiet() -> None:
-    """Show no progress bars in this process: several processes would draw over each other's."""
-    CONSOLE.quiet = True
-
-
     """
     if Path(name).is_file():
         return Path(name)

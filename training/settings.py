@@ -71,6 +71,9 @@ class OptimizerSettings:
         None leaves it to the optimiser.
     schedule : str
         ``constant``, as in the paper; or ``cosine``: linear warm-up over the first 3 %, then down to 0.
+    encoder_rate : float
+        The encoder's learning rate, as a part of that of the rest: an encoder that starts from pre-trained
+        weights should change less than a decoder that starts from random ones.
     clip_norm : float
         Longest gradient that is not shortened; 0 never shortens.
     """
@@ -79,6 +82,7 @@ class OptimizerSettings:
     learning_rate: float = 1e-3
     weight_decay: float | None = None
     schedule: str = "constant"
+    encoder_rate: float = 1.0
     clip_norm: float = 0.0
 
 
@@ -164,13 +168,14 @@ class OpacityLoss:
 
     Parameters
     ----------
-    mask, boxes, normal, teacher, score, brixia, presence : float
+    mask, guess, boxes, normal, teacher, score, brixia, presence : float
         See ``training.losses``.
     involvement_threshold, temperature : float
         Of the differentiable zone count, shares of a zone's area.
     """
 
     mask: float = 1.0
+    guess: float = 1.0
     boxes: float = 0.3
     normal: float = 0.5
     teacher: float = 2.0

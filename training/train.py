@@ -16,6 +16,8 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -26,7 +28,9 @@ from training.batches import Batch, Batches
 from training.config import ConfigError, TrainConfig
 from training.dataset import DataError, Film, read_manifest
 from training.early_stopping import EarlyStopping
+from training.folds import Fold, with_fold
 from training.forward import autocast_type, forward
+from training.guesses import with_guesses
 from training.objectives import Objective, build_objective
 from training.optimizers import build_optimizer
 from training.run_films import training_batches, validation_samples
@@ -112,6 +116,8 @@ def train(
     learner = new_learner(config, options)
     objective = build_objective(config)
     films = read_manifest(options.data) if films is None else films
+    films = with_fold(films, options.fold) if options.fold else films
+    films = with_guesses(films, options.guesses) if options.guesses else films
     batches = training_batches(config, options, films)
     run = Run(config, options, objective, batches, validation_samples(config, options, films))
     log.info("%d training samples, %d validation samples", len(run.batches), len(run.validation))
@@ -151,7 +157,7 @@ def one_epoch(run: Run, learner: Learner, progress: Progress, run_log: RunLog) -
     for number, batch in enumerate(run_log.steps(batches, count)):
         rate = learning_rate(config, min(1.0, share + number / count / schedule.epochs))
         for group in learner.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["part"]
         losses, weights = one_step(config, run.objective, learner, batch)
         if not all(math.isfinite(loss) for loss in losses.values()):
             raise TrainingError(
@@ -235,9 +241,8 @@ def new_learner(config: TrainConfig, options: RunOptions) -> Learner:
     """Return what a run starts with; raises as ``start_network`` and ``build_optimizer`` do."""
     network, schedule = start_network(config, options), config.schedule
     settings, device = config.optimizer, torch.device(options.device)
-    optimizer = build_optimizer(
-        settings.name, network.parameters(), settings.learning_rate, settings.weight_decay
-    )
+    groups = parameter_groups(network, settings.encoder_rate)
+    optimizer = build_optimizer(settings.name, groups, settings.learning_rate, settings.weight_decay)
     scaled = autocast_type(schedule.precision, device) is torch.float16
     return Learner(
         network=network,
@@ -246,6 +251,15 @@ def new_learner(config: TrainConfig, options: RunOptions) -> Learner:
         scaler=torch.amp.GradScaler(device.type, enabled=scaled),
         stopping=EarlyStopping(schedule.patience, schedule.min_delta) if schedule.patience else None,
     )
+
+
+def parameter_groups(network: nn.Module, encoder_rate: float) -> list[dict[str, Any]]:
+    """Return the encoder's parameters and the others, each with its ``part`` of the learning rate."""
+    encoder: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
+    for name, parameter in network.named_parameters():
+        (encoder if name.startswith("encoder.") else others).append(parameter)
+    return [{"params": encoder, "part": encoder_rate}, {"params": others, "part": 1.0}]
 
 
 def _provenance(options: RunOptions) -> str:
@@ -261,15 +275,19 @@ def main() -> None:
     parser = run_parser("training.train", "Train one network; a run that was stopped goes on.")
     parser.add_argument("--minutes", type=float, default=math.inf, help="shorten the schedule to this long")
     parser.add_argument("--everything", action="store_true", help="learn from the validation films too")
+    parser.add_argument(
+        "--fold", type=Fold.parse, metavar="K/N", help="hold out this part of train and val, by patient"
+    )
+    parser.add_argument("--guesses", type=Path, help="guessed opacity masks; see training.guesses")
     parser.add_argument("--steps", type=int, default=0, help="steps an epoch, for a quick check (0: all)")
     try:
         config, options, _ = parsed(parser)
         log.info("best validation figure %.4f", train(config, options))
     except (ConfigError, DataError, CheckpointError, TrainingError) as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("stopped; the same command goes on after the last whole epoch")
 
 
 if __name__ == "__main__":
     main()
-    except KeyboardInterrupt:
-        sys.exit("stopped; the same command goes on after the last whole epoch")

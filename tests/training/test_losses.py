@@ -55,9 +55,9 @@ NAN = float("nan")
 
 def opacity_parts(logits, **labels):
     maps = {"zones": quadrants(), "lungs": torch.ones(1, 1, 4, 6, dtype=torch.uint8)}
-    for name in ("opacity", "boxes"):
+    for name in ("opacity", "boxes", "guess"):
         maps[name] = labels.pop(name, torch.zeros(1, 1, 4, 6, dtype=torch.uint8))
-    known = {name: torch.zeros(1) for name in ("has_mask", "has_boxes", "normal")}
+    known = {name: torch.zeros(1) for name in ("has_mask", "has_boxes", "normal", "guess_weight")}
     known |= {name: torch.full((1, 6), NAN) for name in ("teacher", "brixia")}
     known |= {name: torch.full((1,), NAN) for name in ("consensus", "presence")}
     known |= {name: torch.tensor(value) for name, value in labels.items()}
@@ -73,6 +73,7 @@ def test_a_film_without_labels_teaches_nothing():
     ("name", "labels"),
     [
         ("mask", {"has_mask": [1.0]}),
+        ("guess", {"guess_weight": [0.5]}),
         ("normal", {"normal": [1.0]}),
         ("boxes", {"has_boxes": [1.0]}),
         ("teacher", {"teacher": [[0.0] * 6]}),
