@@ -6,7 +6,8 @@
 Without more than ``--data`` it recomputes the papers' own tables from the published outputs
 (``DIR/published``). ``--outcomes`` adds our systems from what ``python -m training.evaluate --csv`` wrote;
 nothing is scored again for tables. ``--weights`` draws films (Figs 10 and 11) and counts parameters and
-multiply-adds (Fig. 12); ``--runs`` fills Tables 5 and 6. ``report.md`` in the folder shows everything.
+multiply-adds (Fig. 12); ``--runs`` fills Tables 5 and 6. A system has one name in ``--outcomes`` and in
+``--weights``. ``report.md`` in the folder shows everything.
 """
 
 from __future__ import annotations
@@ -48,8 +49,8 @@ class Sources:
         All films of the data folder.
     folder : pathlib.Path
         The published tables.
-    metadata, published : pandas.DataFrame
-        Of the published films, and all published scores.
+    metadata, published : pandas.DataFrame or None
+        Of the published films, and all published scores; None if there are none.
     outcomes : dict of str to pandas.DataFrame
         Our film tables by the system's name.
     weights : dict of str to pathlib.Path
@@ -60,8 +61,8 @@ class Sources:
 
     films: list[Film]
     folder: Path
-    metadata: pd.DataFrame
-    published: pd.DataFrame
+    metadata: pd.DataFrame | None
+    published: pd.DataFrame | None
     outcomes: dict[str, pd.DataFrame] = field(default_factory=dict)
     weights: dict[str, Path] = field(default_factory=dict)
     runs: list[Path] = field(default_factory=list)
@@ -86,25 +87,19 @@ def write_report(sources: Sources, out: ReportFolder, options: argparse.Namespac
     models.errors.CheckpointError
         If weights cannot be used.
     """
-    out.section("The published systems, recomputed")
-    for table in printed_tables(sources.published):
-        out.table(table)
-    out.table(threshold_table(sources.folder))
-    published_figures(out, sources.folder, sources.metadata, sources.published)
-
-    out.section("All systems on the same films")
-    same = same_films(sources.films, sources.published, sources.outcomes)
-    own = list(sources.outcomes)
-    out.table(head_to_head(same, own))
-    everyone = [*own, *ALL_SYSTEMS]
-    out.table(errors_by_split(same, everyone, "same_films_10", "Table 10 on our films: all of them"))
-    for name, part, words in (
-        ("same_films_E1", same[same["covid"]], "Table E1 on our films: COVID-19"),
-        ("same_films_E2", same[~same["covid"]], "Table E2 on our films: normal"),
-    ):
-        out.table(errors_by_split(part, everyone, name, words))
-    overall_figure(out, same, sources.weights, sources.films, options.speed)
-
+    if sources.metadata is None or sources.published is None:
+        out.note(
+            f"There are no published outputs in {sources.folder.name}, so the paper's systems are left out."
+        )
+    else:
+        out.section("The published systems, recomputed")
+        for table in printed_tables(sources.published):
+            out.table(table)
+        out.table(threshold_table(sources.folder))
+        published_figures(out, sources.folder, sources.metadata, sources.published)
+        same = same_films(sources.films, sources.published, sources.outcomes)
+        _compare(out, same, list(sources.outcomes))
+        overall_figure(out, same, sources.weights, sources.films, options.speed)
     if sources.outcomes:
         out.section("Our systems")
         for table in (*stage_tables(sources.outcomes), *appendix_tables(sources.outcomes)):
@@ -112,13 +107,25 @@ def write_report(sources: Sources, out: ReportFolder, options: argparse.Namespac
         own_figures(out, sources.outcomes)
     if sources.runs or sources.weights:
         out.section("Networks")
-        for table in network_tables([*sources.weights.values(), *sources.runs]):
+        for table in network_tables({**{run.name: run for run in sources.runs}, **sources.weights}):
             out.table(table)
     out.section("Films")
     reader_picture(out, sources.films, options.any_licence)
     if sources.weights:
         film_pictures(out, sources.films, sources.weights, options)
     out.finish()
+
+
+def _compare(out: ReportFolder, same: pd.DataFrame, ours: list[str]) -> None:
+    out.section("All systems on the same films")
+    out.table(head_to_head(same, ours))
+    everyone = [*ours, *ALL_SYSTEMS]
+    out.table(errors_by_split(same, everyone, "same_films_10", "Table 10 on our films: all of them"))
+    for name, part, words in (
+        ("same_films_E1", same[same["covid"]], "Table E1 on our films: COVID-19"),
+        ("same_films_E2", same[~same["covid"]], "Table E2 on our films: normal"),
+    ):
+        out.table(errors_by_split(part, everyone, name, words))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -144,6 +151,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _sources(options: argparse.Namespace) -> Sources:
     folder = options.published or options.data / "published"
+    # A folder that is named must be there; the usual one may be missing, as in one's own data.
+    known = options.published is not None or folder.is_dir()
     weights = {}
     for argument in options.weights:
         name, _, path = argument.rpartition("=")
@@ -151,8 +160,8 @@ def _sources(options: argparse.Namespace) -> Sources:
     return Sources(
         films=read_manifest(options.data),
         folder=folder,
-        metadata=read_metadata(folder),
-        published=read_all_scores(folder),
+        metadata=read_metadata(folder) if known else None,
+        published=read_all_scores(folder) if known else None,
         outcomes=read_named_tables(options.outcomes),
         weights=weights,
         runs=options.runs,

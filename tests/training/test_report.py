@@ -207,19 +207,39 @@ def test_a_comparator_is_calibrated_on_training_films_alone():
 
 
 def test_a_run_is_read_from_its_folder(trained):
-    rows = {row["role"]: row for row in read_run(trained[0])}
+    rows = {row["role"]: row for row in read_run(trained[0], "both")}
     assert rows["lungs"]["architecture"] == "unet"
     assert rows["lungs"]["input"] == "64 x 64"
     assert rows["opacity"]["parameters, M"] > rows["lungs"]["parameters, M"] > 0.5
     assert 0 < rows["lungs"]["multiply-adds, G"] < 1
-    (own,) = read_run(trained[0].parent / "lungs")
+    (own,) = read_run(trained[0].parent / "lungs", "lungs")
     assert own["epochs"] == 12
     assert 0.5 < own["best Dice"] <= 1
 
 
+def test_a_report_without_published_outputs(monkeypatch, trained, data_folder, ours, tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    for part in ("manifest.csv", "images", "masks", "disease"):
+        (data / part).symlink_to(data_folder / part)
+    ours.to_csv(tmp_path / "mine.csv", index=False)
+    monkeypatch.setattr("training.figures.saving.DPI", 30)
+    sources = ["--outcomes", tmp_path / "mine.csv", "--weights", f"mine={trained[0]}", "--films", "drawn_001"]
+    run(monkeypatch, report, "--data", data, *sources, "--out", tmp_path / "report")
+    names = {path.name for path in (tmp_path / "report").iterdir()}
+    assert {"table_5.csv", "table_6.csv", "table_7.csv", "table_D1.csv", "figure_9_ours.png"} <= names
+    assert {"figure_10_drawn_001.png", "figure_11_drawn_001.png", "report.md"} <= names
+    assert "table_10.csv" not in names
+    networks = pd.read_csv(tmp_path / "report" / "table_5.csv")
+    assert networks["system"].tolist()[:2] == ["mine (ours)", "U-net (paper)"]
+    missing = tmp_path / "none"
+    with pytest.raises(SystemExit, match="cannot read"):
+        run(monkeypatch, report, "--data", data, "--published", missing, "--out", tmp_path / "report")
+
+
 def test_a_folder_without_a_network(tmp_path):
     with pytest.raises(DataError, match="holds neither lungs"):
-        read_run(tmp_path)
+        read_run(tmp_path, "none")
 
 
 def test_films_to_draw(data_folder):

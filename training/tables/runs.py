@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from models.checkpoint import NetworkSpec, Role, build_network, load_spec
+from models.checkpoint import NetworkSpec, Role, load_spec
 from training import paper_tables
 from training.dataset import DataError
 from training.tables.writing import ReportTable
@@ -20,13 +20,15 @@ NOTE = (
 )
 
 
-def read_run(folder: Path) -> list[dict[str, object]]:
+def read_run(folder: Path, name: str) -> list[dict[str, object]]:
     """Read what a run's folder says of each network in it.
 
     Parameters
     ----------
     folder : pathlib.Path
         Holds ``ROLE.json`` (one role or both) and, if it is a run's own folder, ``log.jsonl``.
+    name : str
+        What to call it.
 
     Returns
     -------
@@ -44,16 +46,16 @@ def read_run(folder: Path) -> list[dict[str, object]]:
     if not roles:
         raise DataError(f"{folder} holds neither lungs.json nor opacity.json; name a run's folder")
     log = _log(folder / "log.jsonl")
-    return [_row(folder.name, load_spec(folder, role), log if len(roles) == 1 else []) for role in roles]
+    return [_row(name, load_spec(folder, role), log if len(roles) == 1 else []) for role in roles]
 
 
-def network_tables(folders: Sequence[Path]) -> list[ReportTable]:
+def network_tables(folders: Mapping[str, Path]) -> list[ReportTable]:
     """Make the equivalents of Tables 5 (stage I) and 6 (stage II).
 
     Parameters
     ----------
-    folders : sequence of pathlib.Path
-        Run folders, or folders of weights.
+    folders : mapping of str to pathlib.Path
+        Run folders, or folders of weights, by name.
 
     Returns
     -------
@@ -65,7 +67,7 @@ def network_tables(folders: Sequence[Path]) -> list[ReportTable]:
     DataError
         As ``read_run``.
     """
-    ours = [row for folder in folders for row in read_run(folder)]
+    ours = [row for name, folder in folders.items() for row in read_run(folder, name)]
     tables = []
     for name, role, stage, title in (
         ("table_5", Role.LUNGS, paper_tables.STAGE_I, "Table 5: networks of stage I"),
@@ -82,14 +84,16 @@ def network_tables(folders: Sequence[Path]) -> list[ReportTable]:
 def complexity(spec: NetworkSpec) -> tuple[float, float]:
     """Return a network's parameters in millions and its multiply-adds in thousands of millions, a film.
 
+    Several members all count, and so does a look at the film's mirror image.
+
     Raises
     ------
     models.errors.CheckpointError
         If the network cannot be built.
     """
-    from training.complexity import count  # noqa: PLC0415 - builds networks; only tables need it
+    from training.complexity import count_spec  # noqa: PLC0415 - builds networks; only tables need it
 
-    found = count(build_network(spec), spec.input_shape, len(spec.channel_mean))
+    found = count_spec(spec)
     return found.parameters / 1e6, found.multiply_adds / 1e9
 
 
