@@ -68,7 +68,7 @@ class Complexity:
     multiply_adds : int
         Of one film.
     encoder_multiply_adds : int
-        The encoder's part of these; 0 for a network without a part of that name.
+        The part of these in modules called ``encoder``; 0 for a network without one.
     """
 
     parameters: int
@@ -111,19 +111,40 @@ def count(network: nn.Module, input_shape: Shape, channels: int) -> Complexity:
     finally:
         for module, training in modes:
             module.training = training
-    encoder = counter.get_flop_counts().get(f"{type(network).__name__}.encoder", {})
+    encoders = [
+        sum(counts.values())
+        for name, counts in counter.get_flop_counts().items()
+        if name.endswith(".encoder") and name.count(".encoder") == 1
+    ]
     return Complexity(
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         multiply_adds=counter.get_total_flops() // 2,
-        encoder_multiply_adds=sum(encoder.values()) // 2,
+        encoder_multiply_adds=sum(encoders) // 2,
     )
 
 
 def count_spec(spec: NetworkSpec) -> Complexity:
-    """Count the network that a description stands for; ``CheckpointError`` if it cannot be built."""
+    """Count the network that a description stands for.
+
+    Parameters
+    ----------
+    spec : NetworkSpec
+        With several members all of them count; one that also looks at the mirror image computes twice.
+
+    Returns
+    -------
+    Complexity
+
+    Raises
+    ------
+    CheckpointError
+        If it cannot be built.
+    """
     with torch.device("meta"):
         network = build_network(spec)
-    return count(network, spec.input_shape, len(spec.channel_mean))
+    once = count(network, spec.input_shape, len(spec.channel_mean))
+    views = 2 if spec.mirrored else 1
+    return Complexity(once.parameters, views * once.multiply_adds, views * once.encoder_multiply_adds)
 
 
 def complexity_table(rows: Sequence[tuple[str, NetworkSpec, Complexity]]) -> Table:
