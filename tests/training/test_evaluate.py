@@ -54,9 +54,13 @@ def test_command_writes_the_agreed_keys(trained, data_folder, tmp_path):
 def test_operating_point_is_written(trained, data_folder, tmp_path):
     for path in trained[0].iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
-    done = command("training.operating_point", "--data", data_folder, "--weights", tmp_path, "--write")
+    more = ["--write", "--curve", tmp_path / "curve.csv", "--width", "0", "0.05"]
+    done = command("training.operating_point", "--data", data_folder, "--weights", tmp_path, *more)
     assert done.returncode == 0, done.stderr
     spec = load_spec(tmp_path, Role.OPACITY)
+    assert spec.involvement_width in (0.0, 0.05)
+    assert len((tmp_path / "curve.csv").read_text().splitlines()) == 102
+    assert (tmp_path / "curve.png").is_file()
     assert f"chosen T = {spec.involvement_threshold:.2f}" in done.stdout
     assert f"presence threshold = {spec.presence_threshold:g}" in done.stdout.replace("\n", " ")
 
