@@ -36,6 +36,10 @@ class PaperNetwork:
     macs_all_g : float
         Multiply-adds over all operations; the printed figure leaves some out (EfficientNet encoders) or adds
         some.
+    trials : int
+        Runs of the hyperparameter search for this architecture.
+    dice_tuning : float
+        Best validation Dice of that search, a batch mean.
     dice : tuple of float
         Batch means (training, validation, test), with empty batches counted as 1.
     f1 : tuple of float or None
@@ -53,33 +57,38 @@ class PaperNetwork:
     parameters_m: float
     macs_g: float
     macs_all_g: float
+    trials: int
+    dice_tuning: float
     dice: Triple
     f1: Triple | None
     memory_gb: int
 
 
-_HEAD = "name,input_px,encoder,loss,optimizer,learning_rate,batch,parameters_m,macs_g,macs_all_g,"
+_HEAD = (
+    "name,input_px,encoder,loss,optimizer,learning_rate,batch,parameters_m,macs_g,macs_all_g,"
+    "trials,dice_tuning,"
+)
 _STAGE_I = """dice_train,dice_val,dice_test,memory_gb
-U-net,384,se_resnext101_32x4d,BCE,Adam,0.0001,24,55.9,35.6,35.3,0.960,0.960,0.962,21
-U-net++,384,efficientnet-b1,Jaccard,Adam+AMSGrad,0.001,32,9.1,11.5,12.95,0.956,0.959,0.960,24
-DeepLabV3,512,efficientnet-b0,Dice,AdamW+AMSGrad,0.0005,16,7.3,13.4,25.49,0.960,0.960,0.961,24
-DeepLabV3+,512,efficientnet-b1,BCE,AdamW,0.0005,20,7.4,2.2,7.93,0.962,0.960,0.963,22
-FPN,544,efficientnet-b0,BCE,Adam+AMSGrad,0.001,32,5.8,9.1,11.15,0.962,0.960,0.962,23
-Linknet,480,timm-regnetx_064,BCE,AdamW,0.0001,24,29.3,39.9,33.3,0.965,0.959,0.961,24
-PSPNet,480,timm-regnety_064,Dice,Adam,0.0001,40,29.7,14.4,14.4,0.959,0.959,0.960,23
-PAN,512,efficientnet-b0,Jaccard,Adam+AMSGrad,0.001,32,4.1,0.3,3.77,0.961,0.960,0.962,24
-MA-Net,512,efficientnet-b2,Dice,Adam+AMSGrad,0.001,24,13.4,9.9,13.0,0.956,0.959,0.961,24
+U-net,384,se_resnext101_32x4d,BCE,Adam,1e-4,24,55.9,35.6,35.3,42,.945,.960,.960,.962,21
+U-net++,384,efficientnet-b1,Jaccard,Adam+AMSGrad,1e-3,32,9.1,11.5,12.95,38,.946,.956,.959,.960,24
+DeepLabV3,512,efficientnet-b0,Dice,AdamW+AMSGrad,5e-4,16,7.3,13.4,25.49,25,.938,.960,.960,.961,24
+DeepLabV3+,512,efficientnet-b1,BCE,AdamW,5e-4,20,7.4,2.2,7.93,34,.948,.962,.960,.963,22
+FPN,544,efficientnet-b0,BCE,Adam+AMSGrad,1e-3,32,5.8,9.1,11.15,26,.949,.962,.960,.962,23
+Linknet,480,timm-regnetx_064,BCE,AdamW,1e-4,24,29.3,39.9,33.3,40,.946,.965,.959,.961,24
+PSPNet,480,timm-regnety_064,Dice,Adam,1e-4,40,29.7,14.4,14.4,29,.940,.959,.959,.960,23
+PAN,512,efficientnet-b0,Jaccard,Adam+AMSGrad,1e-3,32,4.1,0.3,3.77,34,.941,.961,.960,.962,24
+MA-Net,512,efficientnet-b2,Dice,Adam+AMSGrad,1e-3,24,13.4,9.9,13.0,32,.945,.956,.959,.961,24
 """
 _STAGE_II = """dice_train,dice_val,dice_test,f1_train,f1_val,f1_test,memory_gb
-U-net,544,dpn98,Dice+SL1,Adam+AMSGrad,0.0001,12,71.3,115.8,99.2,0.821,0.894,0.894,0.987,0.983,0.985,24
-U-net++,480,timm-regnety_032,Jaccard+SL1,Adam+AMSGrad,1e-4,20,27.2,54.5,54.4,.825,.724,.702,.986,.837,.834,23
-DeepLabV3,480,efficientnet-b2,Lovász+SL1,Adam,0.01,10,11.2,12.7,33.74,0.016,0.462,0.500,0.265,0.462,0.500,24
-DeepLabV3+,480,timm-regnetx_032,Jaccard+L1,Adam,0.001,36,16.1,20.1,20.1,0.769,0.811,0.780,0.954,0.936,0.898,24
-FPN,384,efficientnet-b0,Dice+SL1,AdamW+AMSGrad,0.0005,64,5.8,4.5,5.55,0.836,0.861,0.856,0.989,0.994,0.966,23
-Linknet,416,efficientnet-b0,Dice+BCE,AdamW,0.01,48,4.2,0.5,1.43,0.744,0.467,0.544,0.924,0.586,0.708,23
-PSPNet,384,efficientnet-b0,Dice+BCE,AdamW,0.001,96,4.1,0.1,0.63,0.738,0.869,0.771,0.954,0.946,0.935,22
-PAN,416,se_resnet50,BCE+SL1,AdamW+AMSGrad,0.005,48,26.8,22.5,22.3,0.660,0.349,0.606,0.872,0.615,0.678,24
-MA-Net,544,timm-regnetx_064,Dice+L1,RMSprop,0.0001,16,103.9,79.7,79.5,0.818,0.874,0.733,0.978,0.982,0.824,22
+U-net,544,dpn98,Dice+SL1,Adam+AMSGrad,1e-4,12,71.3,115.8,99.2,337,.894,.821,.894,.894,.987,.983,.985,24
+U-net++,480,timm-regnety_032,Jaccard+SL1,Adam+AMSGrad,1e-4,20,27.2,54.5,54.4,215,.867,.825,.724,.702,.986,.837,.834,23
+DeepLabV3,480,efficientnet-b2,Lovász+SL1,Adam,1e-2,10,11.2,12.7,33.74,223,.462,.016,.462,.500,.265,.462,.500,24
+DeepLabV3+,480,timm-regnetx_032,Jaccard+L1,Adam,1e-3,36,16.1,20.1,20.1,223,.811,.769,.811,.780,.954,.936,.898,24
+FPN,384,efficientnet-b0,Dice+SL1,AdamW+AMSGrad,5e-4,64,5.8,4.5,5.55,225,.865,.836,.861,.856,.989,.994,.966,23
+Linknet,416,efficientnet-b0,Dice+BCE,AdamW,1e-2,48,4.2,0.5,1.43,231,.790,.744,.467,.544,.924,.586,.708,23
+PSPNet,384,efficientnet-b0,Dice+BCE,AdamW,1e-3,96,4.1,0.1,0.63,257,.879,.738,.869,.771,.954,.946,.935,22
+PAN,416,se_resnet50,BCE+SL1,AdamW+AMSGrad,5e-3,48,26.8,22.5,22.3,230,.484,.660,.349,.606,.872,.615,.678,24
+MA-Net,544,timm-regnetx_064,Dice+L1,RMSprop,1e-4,16,103.9,79.7,79.5,195,.876,.818,.874,.733,.978,.982,.824,22
 """
 
 
@@ -101,6 +110,8 @@ def _network(row: dict[str, str]) -> PaperNetwork:
         parameters_m=float(row["parameters_m"]),
         macs_g=float(row["macs_g"]),
         macs_all_g=float(row["macs_all_g"]),
+        trials=int(row["trials"]),
+        dice_tuning=float(row["dice_tuning"]),
         dice=triple("dice"),
         f1=triple("f1") if "f1_train" in row else None,
         memory_gb=int(row["memory_gb"]),

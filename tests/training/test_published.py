@@ -216,6 +216,17 @@ def test_the_parts_of_figure_12_are_sums_of_both_stages():
             assert macs == pytest.approx(first.macs_g + second.macs_g)
 
 
+def test_the_networks_of_the_paper():
+    assert len(paper_tables.STAGE_I) == len(paper_tables.STAGE_II) == 9
+    # The search for stage II is said to have had 2,100 runs; its table sums to more.
+    assert sum(network.trials for network in paper_tables.STAGE_I.values()) == 300
+    assert sum(network.trials for network in paper_tables.STAGE_II.values()) == 2136
+    manet = paper_tables.STAGE_II["MA-Net"]
+    assert (manet.input_px, manet.encoder, manet.batch) == (544, "timm-regnetx_064", 16)
+    assert (manet.dice_tuning, manet.dice, manet.f1) == (0.876, (0.818, 0.874, 0.733), (0.978, 0.982, 0.824))
+    assert paper_tables.STAGE_I["DeepLabV3+"].f1 is None
+
+
 def test_a_missing_or_wrong_file_is_told(tmp_path):
     with pytest.raises(DataError, match=r"cannot read .*metadata\.csv"):
         published.read_metadata(tmp_path)

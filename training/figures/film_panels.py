@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from models.geometry import Box
 from training.figures.observation import Observation
-from training.figures.overlays import YELLOW, show_observation
+from training.figures.overlays import CYAN, YELLOW, show_observation
 
 COLUMNS = 3
 
@@ -26,15 +26,16 @@ def plot_probability_maps(observations: Mapping[str, Observation]) -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
-        What a reader drew is outlined in yellow.
+        The lungs are outlined in cyan, what a reader drew in yellow.
     """
     figure, grid = _panels(len(observations))
     for axes, (name, seen) in zip(grid, observations.items(), strict=False):
         box = Box.around(seen.result.lung_mask) if seen.result.lung_mask.any() else Box.whole(_shape(seen))
         image = axes.imshow(seen.probability[box.slices], cmap="inferno", vmin=0, vmax=1)
-        if seen.truth is not None and seen.truth[box.slices].any():
-            edge = [part / 255 for part in YELLOW]
-            axes.contour(seen.truth[box.slices], levels=[0.5], colors=[edge], linewidths=1)
+        for mask, colour in ((seen.result.lung_mask, CYAN), (seen.truth, YELLOW)):
+            if mask is not None and mask[box.slices].any() and not mask[box.slices].all():
+                edge = [part / 255 for part in colour]
+                axes.contour(mask[box.slices], levels=[0.5], colors=[edge], linewidths=0.8)
         axes.set(xticks=[], yticks=[])
         axes.set_title(name, fontsize=9)
     figure.colorbar(image, ax=grid, shrink=0.7, label="probability of opacity")
