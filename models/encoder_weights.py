@@ -53,7 +53,7 @@ def load_encoder(encoder: nn.Module, path: Path) -> None:
         Changed in place.
     path : pathlib.Path
         A safetensors file of the encoder, of a classifier built on it (its head is left behind), or of one of
-        our own networks.
+        our own networks. Weights for three colour channels are summed for an encoder of one grey channel.
 
     Raises
     ------
@@ -82,7 +82,14 @@ def _named_as(tensors: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor])
     }
     tensors = inner or tensors
     wrapped = {f"model.{name}": value for name, value in tensors.items()}
-    return {name: value for name, value in (wrapped | tensors).items() if name in wanted}
+    named = {name: value for name, value in (wrapped | tensors).items() if name in wanted}
+    return {name: _for_grey(value, wanted[name]) for name, value in named.items()}
+
+
+def _for_grey(found: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    # The first layer sees the film once instead of three times over, which comes to the same.
+    colour = found.ndim == wanted.ndim == 4 and found.shape[1] == 3 and wanted.shape[1] == 1
+    return found.sum(1, keepdim=True) if colour else found
 
 
 def _fits(found: torch.Tensor | None, wanted: torch.Tensor, name: str) -> bool:

@@ -22,9 +22,12 @@ from models.zones import NoLungs, zone_map
 from training.dataset import DataError, Film, read_mask, read_pixels
 from training.losses import brixia_shares
 from training.native_films import CutFilms, grey_bytes
+from training.reader_shares import shares_near_readers
 from training.samples import Samples, nearest, stacked
 
 LAYERS = ("lungs", "zones", "opacity", "boxes", "guess")
+READER_THRESHOLD, READER_WIDTH = 0.25, 0.1
+"""T and width at which published shares are brought to the readers' count; training counts with them too."""
 FEW = 8  # films that are cut sooner than a process starts
 
 Crop = tuple[NDArray[np.uint8], ...]
@@ -145,10 +148,18 @@ def film_presence(film: Film) -> float:
     return math.nan
 
 
+def teacher_shares(film: Film) -> NDArray[np.float32]:
+    """Return a film's published zone shares, moved to agree with its readers if it has any."""
+    assert film.teacher is not None  # noqa: S101 - callers ask before
+    if film.consensus is None or film.normal:
+        return film.teacher
+    return shares_near_readers(film.teacher, film.consensus, READER_THRESHOLD, READER_WIDTH)
+
+
 def film_labels(films: Sequence[Film]) -> dict[str, torch.Tensor]:
     """Return the labels of films as tensors, NaN where there is none."""
     unknown = np.full(6, np.nan, np.float32)
-    teacher = [unknown if film.teacher is None else film.teacher for film in films]
+    teacher = [unknown if film.teacher is None else teacher_shares(film) for film in films]
     brixia = [
         unknown if film.brixia is None or film.opacity_mask or film.teacher is not None else film.brixia
         for film in films

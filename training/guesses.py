@@ -5,10 +5,10 @@
 
 Each run held out one fold of the training and validation films (``training.train --fold``); it says where
 opacity is on that fold. What is known of a film says how much there is: in each zone of a film with
-published shares or Brixia scores, the pixels with the highest probability are taken until the zone's share
-is reached; in the boxes of a film, ``BOX_SHARE`` of them. Of other diseased films the probability itself is
-kept. The result is one grey PNG a film, 255 = certainly opacity, and ``guesses.csv`` with the weight that
-each film's guess has in training.
+published shares (moved to agree with the readers' score) or Brixia scores, the pixels with the highest
+probability are taken until the zone's share is reached; in the boxes of a film, ``BOX_SHARE`` of them. Of
+other diseased films the probability itself is kept. The result is one grey PNG a film, 255 = certainly
+opacity, and ``guesses.csv`` with the weight that each film's guess has in training.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from models.geometry import Box
 from models.segmenter import Segmenter, TorchForward
 from models.severity import find_lungs
 from models.zones import NoLungs, zone_map
-from training.crops import film_presence
+from training.crops import film_presence, teacher_shares
 from training.data_folder import add_data_argument
 from training.dataset import DataError, Film, read_manifest, read_pixels
 from training.folds import fold_numbers
@@ -44,9 +44,6 @@ from training.run_options import CONSOLE
 
 SOURCE_WEIGHTS = {"published shares": 1.0, "Brixia": 0.8, "boxes": 0.4, "probability": 0.3}
 """Weight of a guess in training, by what it is made of: the surer the amount, the more."""
-
-PUBLISHED_SCALE = 0.9
-"""Drawn masks cover about this much of what the published networks' shares say, on the films with both."""
 
 LEAST_SHARE = 0.04
 """Smaller shares of a zone are taken for none."""
@@ -112,7 +109,7 @@ def guess(film: Film, probability: NDArray[np.float32], zones: NDArray[np.uint8]
 
 def _known_shares(film: Film) -> NDArray[np.float32] | None:
     if film.teacher is not None:
-        return film.teacher * np.float32(PUBLISHED_SCALE)
+        return teacher_shares(film)
     return None if film.brixia is None else brixia_shares(torch.from_numpy(film.brixia)).numpy()
 
 

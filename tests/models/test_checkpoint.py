@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from models.checkpoint import (
     SHIPPED_WEIGHTS,
@@ -222,8 +223,6 @@ def test_no_encoder_weights():
 
 @pytest.mark.parametrize("encoder", ["resnet18", "tu-regnety_002.pycls_in1k"])
 def test_encoder_weights_from_a_file(encoder, tmp_path):
-    from safetensors.torch import save_file
-
     spec = replace(SPEC, encoder=encoder)
     source = build_network(spec)
     state = source.encoder.state_dict()
@@ -256,3 +255,17 @@ def test_encoder_weights_from_a_file_that_does_not_fit(tmp_path, saved):
         build_network(SPEC, encoder_weights=str(path))
     with pytest.raises(CheckpointError, match="cannot read the encoder weights"):
         build_network(SPEC, encoder_weights=str(tmp_path / "missing.safetensors"))
+
+
+def test_colour_encoder_weights_fit_a_grey_film(tmp_path):
+    torch.manual_seed(2)
+    colour = build_network(replace(SPEC, channel_mean=(0.4,) * 3, channel_std=(0.2,) * 3)).eval()
+    path = tmp_path / "encoder.safetensors"
+    save_file({name: value.contiguous() for name, value in colour.encoder.state_dict().items()}, path)
+    grey = build_network(SPEC, encoder_weights=str(path)).eval()
+    film = torch.randn(1, 1, 64, 64)
+    with torch.inference_mode():
+        for one, three in zip(grey.encoder(film), colour.encoder(film.expand(-1, 3, -1, -1)), strict=True):
+            torch.testing.assert_close(
+                one, three[:, :1] if one.shape[1] == 1 else three, atol=1e-4, rtol=1e-4
+            )

@@ -84,7 +84,7 @@ def stage_one(monkeypatch):
 
 def test_cut_is_what_inference_sees(films, stage_one):
     spec = OPACITY
-    view, lungs, zones, opacity, boxes = cut(films[1], spec, (64, 64), stage_one)
+    view, lungs, zones, opacity, boxes, guess = cut(films[1], spec, (64, 64), stage_one)
     assert view.shape == zones.shape == (64, 64)
     assert np.mean(view[lungs == 0] > 0) < 0.15  # black, but for the blended edge
     assert view[:4, :4].max() == 0
@@ -92,6 +92,7 @@ def test_cut_is_what_inference_sees(films, stage_one):
     assert set(np.unique(zones[opacity > 0])) <= {0, 2, 3}  # drawn in the lower half of the right lung
     assert opacity.any()
     assert not boxes.any()
+    assert not guess.any()
 
 
 def test_a_film_without_lungs_is_left_out(films, stage_one, monkeypatch):
