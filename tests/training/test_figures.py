@@ -147,15 +147,15 @@ def test_column_colours_run_from_blue_over_white_to_red():
 
 
 def test_a_coloured_table(tmp_path):
-    table = pd.DataFrame(
-        {"system": ["a", "b"], "MAE": [0.3, 0.6], "ρ": [0.9, np.nan], "digit": ["yes", "no"]}
-    )
+    table = pd.DataFrame({"system": ["a", "b"], "MAE": [0.3, 0.6], "ρ": [0.9, np.nan], "n all": [1.0, 92.0]})
     figure = plot_table(table, "title", ("ρ",))
     cells = figure.axes[0].tables[0].get_celld()
     assert cells[1, 1].get_facecolor()[2] > cells[1, 1].get_facecolor()[0]
     assert cells[2, 1].get_facecolor()[0] > cells[2, 1].get_facecolor()[2]
     assert cells[1, 1].get_text().get_text() == "0.300"
     assert cells[2, 2].get_text().get_text() == ""
+    assert cells[1, 3].get_facecolor() == WHITE  # a count is neither good nor bad
+    assert cells[2, 3].get_text().get_text() == "92"
     assert save(figure, tmp_path / "t.png").stat().st_size > 1000
 
 

@@ -47,7 +47,7 @@ def plot_table(table: pd.DataFrame, title: str, more_is_better: Collection[str] 
     Parameters
     ----------
     table : pandas.DataFrame
-        First column text; numeric columns are coloured, each on its own scale.
+        First column text; numeric columns are coloured, each on its own scale, but for counts (``n ...``).
     title : str
         Above the table.
     more_is_better : collection of str
@@ -57,17 +57,20 @@ def plot_table(table: pd.DataFrame, title: str, more_is_better: Collection[str] 
     -------
     matplotlib.figure.Figure
     """
-    figure = Figure(figsize=(1.6 + 1.15 * len(table.columns), 0.9 + 0.28 * len(table)), layout="constrained")
+    figure = Figure(figsize=(1.6 + 1.15 * len(table.columns), 0.5 + 0.22 * (len(table) + 1)))
     axes = figure.subplots()
     axes.set_axis_off()
     axes.set_title(title, fontsize=10)
     cells = [[_shown(value) for value in row] for row in table.itertuples(index=False)]
-    drawn = axes.table(cells, colLabels=[str(name) for name in table.columns], loc="center", cellLoc="center")
+    drawn = axes.table(
+        cells, colLabels=[str(name) for name in table.columns], loc="upper center", cellLoc="center"
+    )
     drawn.auto_set_font_size(False)
     drawn.set_fontsize(7.5)
     drawn.auto_set_column_width(list(range(len(table.columns))))
     for index, name in enumerate(table.columns):
-        if index == 0 or not pd.api.types.is_numeric_dtype(table[name]):
+        counted = str(name).split(" ")[0] == "n"
+        if index == 0 or counted or not pd.api.types.is_numeric_dtype(table[name]):
             continue
         values = table[name].to_numpy(np.float64)
         for row, colour in enumerate(column_colours(values, name in more_is_better), start=1):

@@ -17,6 +17,7 @@ FILM_COLUMNS = ("id", "split", "group", "covid", "consensus", "filename", "reade
 """Of ``same_films``, beside the systems' scores."""
 CALIBRATED = (BS_NET, COVID_NET)
 """The comparators, whose own scales differ from the 0-6 score."""
+MORE_IS_BETTER = ("ρ COVID-19", "κ quadratic", "exact", "within 1")
 ALWAYS_4 = "always 4"
 READERS = "reader R against reader D"
 
@@ -105,7 +106,7 @@ def head_to_head(films: pd.DataFrame, ours: Sequence[str], split: str = "test") 
         "Calibrated: a line fitted to the readers' scores of the training films, cut at 0 and 6."
     )
     table = pd.DataFrame(rows)
-    return ReportTable(f"head_to_head_{split}", f"Same {split} films", table, note, ("ρ COVID-19",), True)
+    return ReportTable(f"head_to_head_{split}", f"Same {split} films", table, note, MORE_IS_BETTER, True)
 
 
 def calibrated(films: pd.DataFrame, system: str) -> pd.Series:
