@@ -18,11 +18,11 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from training.data_folder import add_data_argument
-from training.dataset import DataError
-from training.film_table import read_film_table
-from training.metrics import score_agreement
-from training.published import ALL_SYSTEMS, FILM_KEY, read_all_scores, read_table
+from training.data.data_folder import add_data_argument
+from training.data.dataset import DataError
+from training.judging.film_table import read_film_table
+from training.judging.metrics import score_agreement
+from training.judging.published import ALL_SYSTEMS, FILM_KEY, read_all_scores, read_table
 
 KNOWN_COLUMNS = (*FILM_KEY, "subset", "label", "reader_r", "reader_d", "poor_quality", "consensus")
 OWN_SPLIT = "split"
@@ -35,9 +35,9 @@ def combine(published: pd.DataFrame, ours: Mapping[str, pd.DataFrame]) -> pd.Dat
     Parameters
     ----------
     published : pandas.DataFrame
-        From ``training.published.read_all_scores``.
+        From ``training.judging.published.read_all_scores``.
     ours : mapping of str to pandas.DataFrame
-        Tables of ``training.film_table`` by the system's name.
+        Tables of ``training.judging.film_table`` by the system's name.
 
     Returns
     -------
@@ -88,7 +88,7 @@ def measure(
     Returns
     -------
     pandas.DataFrame
-        One row a system: ``system`` and the figures of ``training.metrics.ScoreAgreement``.
+        One row a system: ``system`` and the figures of ``training.judging.metrics.ScoreAgreement``.
 
     Raises
     ------

@@ -21,20 +21,21 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from models.checkpoint import weights_folder
 from models.errors import CheckpointError
 from models.severity import SeverityScorer
-from training.data_folder import add_data_argument
-from training.dataset import DataError, Film, read_manifest
-from training.film_figures import LEGACY_BATCH, Figures, by_group, film_figures, legacy_figures
-from training.film_table import film_table
-from training.scoring import FilmOutcome, named_weights, score_films
-from training.speed import measure_speed
+from training.data.data_folder import add_data_argument
+from training.data.dataset import DataError, Film, read_manifest
+from training.judging.film_figures import LEGACY_BATCH, Figures, by_group, film_figures, legacy_figures
+from training.judging.film_table import film_table
+from training.judging.scoring import FilmOutcome, score_films
+from training.judging.speed import measure_speed
 
 GROUPS = ("source", "view", "sex", "age")
 
 
 def evaluate(outcomes: Sequence[FilmOutcome]) -> Figures:
-    """Turn outcomes into the figures that are quoted; see ``training.film_figures.film_figures``.
+    """Turn outcomes into the figures that are quoted; see ``training.judging.film_figures.film_figures``.
 
     Parameters
     ----------
@@ -156,7 +157,7 @@ def main() -> None:
         films = [film for film in read_manifest(options.data) if options.split in (film.split, "all")]
         if not films:
             sys.exit(f"error: no film of {options.data} is in the split {options.split}; name another split")
-        weights = named_weights(options.weights)
+        weights = weights_folder(options.weights)
         figures, table = _measure(options, films, weights)
     except (DataError, CheckpointError) as error:
         sys.exit(f"error: {error}")
@@ -173,7 +174,7 @@ def main() -> None:
         _print_groups(console, parts, name.replace("_", " "))
     _write(options, figures, table)
     if options.gallery:
-        from training.figures.gallery import Gallery  # noqa: PLC0415 - Matplotlib takes a second
+        from training.judging.figures.gallery import Gallery  # noqa: PLC0415 - Matplotlib takes a second
 
         gallery = Gallery(options.worst, options.any_licence)
         try:

@@ -16,14 +16,14 @@ import torch
 from rich.console import Console
 
 from models.errors import CheckpointError
-from training.batches import Batch, Batches
-from training.config import ConfigError, TrainConfig
-from training.dataset import DataError, read_manifest
-from training.learning_rate import Curve, NoDescent, rising_rates, sweep, write_curve
-from training.objectives import build_objective
-from training.run_films import training_batches
-from training.run_options import parsed, run_parser
-from training.run_state import Learner
+from training.data.dataset import DataError, read_manifest
+from training.learning.batches import Batch, Batches
+from training.learning.config import ConfigError, TrainConfig
+from training.learning.learning_rate import Curve, NoDescent, rising_rates, sweep, write_curve
+from training.learning.objectives import build_objective
+from training.learning.run_films import training_batches
+from training.learning.run_options import parsed, run_parser
+from training.learning.run_state import Learner
 from training.train import network_side, new_learner, one_step
 
 
@@ -49,7 +49,7 @@ def learning_rate_curve(
 
     Raises
     ------
-    training.dataset.DataError
+    training.data.dataset.DataError
         If there are too few films for a batch.
     """
     network, optimizer = (copy.deepcopy(part.state_dict()) for part in (learner.network, learner.optimizer))

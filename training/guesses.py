@@ -35,12 +35,12 @@ from models.geometry import Box
 from models.segmenter import Segmenter, TorchForward
 from models.severity import find_lungs
 from models.zones import NoLungs, zone_map
-from training.crops import film_presence, teacher_shares
-from training.data_folder import add_data_argument
-from training.dataset import DataError, Film, read_manifest, read_pixels
-from training.folds import fold_numbers
-from training.losses import brixia_shares
-from training.run_options import CONSOLE
+from training.data.data_folder import add_data_argument
+from training.data.dataset import DataError, Film, film_presence, read_manifest, read_pixels
+from training.data.folds import fold_numbers
+from training.learning.crops import teacher_shares
+from training.learning.losses import brixia_shares
+from training.learning.run_options import CONSOLE
 
 SOURCE_WEIGHTS = {"published shares": 1.0, "Brixia": 0.8, "boxes": 0.4, "probability": 0.3}
 """Weight of a guess in training, by what it is made of: the surer the amount, the more."""
@@ -140,7 +140,7 @@ def with_guesses(films: Sequence[Film], folder: Path) -> list[Film]:
 
     Raises
     ------
-    training.dataset.DataError
+    training.data.dataset.DataError
         If the folder holds no guesses.
     """
     table = folder / "guesses.csv"

@@ -16,7 +16,7 @@ from pathlib import Path
 from models.checkpoint import NetworkSpec, Role, load_checkpoint, save_checkpoint
 from models.ensemble import Ensemble
 from models.errors import CheckpointError
-from training.run_options import CONSOLE
+from training.learning.run_options import CONSOLE
 
 EACH_ITS_OWN = {"weights_file": "", "weights_sha256": "", "training": ""}
 """What may differ between the descriptions of networks that answer together."""

@@ -33,13 +33,13 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from models.checkpoint import SHIPPED_WEIGHTS, Role, load_spec, write_spec
+from models.checkpoint import Role, load_spec, weights_folder, write_spec
 from models.errors import CheckpointError
-from training.data_folder import add_data_argument
-from training.dataset import DataError, read_manifest
-from training.scoring import FilmMeasurement, measure_films, named_weights
-from training.threshold_search import Search, chosen_films, search_outputs, write_curves
-from training.thresholds import (
+from training.data.data_folder import add_data_argument
+from training.data.dataset import DataError, read_manifest
+from training.judging.scoring import FilmMeasurement, measure_films
+from training.judging.threshold_search import Search, chosen_films, search_outputs, write_curves
+from training.judging.thresholds import (
     GRID,
     ThresholdCurve,
     import_legacy,
@@ -218,7 +218,7 @@ def _search_films(options: argparse.Namespace, folder: Path, console: Console) -
 
 
 def _run(options: argparse.Namespace, console: Console) -> None:
-    folder = named_weights(options.weights) or SHIPPED_WEIGHTS
+    folder = weights_folder(options.weights)
     written = Path(options.write) if options.write else folder
     spec = load_spec(written, Role.OPACITY) if options.write is not None else None
     if options.import_legacy is not None:

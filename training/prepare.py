@@ -23,16 +23,16 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from training.film_checks import summary
-from training.film_record import SUBSETS, FilmRecord, PrepareError, Reading
-from training.manifest import read_data_folder
-from training.preparation import LEFT_OUT, Preparation, Prepared, arrange, prepare, strata
-from training.prepare_options import command_line
-from training.readers.darwin import DarwinOptions, read_darwin
-from training.readers.folders import FolderOptions, read_folders
-from training.readers.metadata import read_metadata, with_metadata
-from training.readers.supervisely import SuperviselyOptions, read_supervisely
-from training.split import PUBLISHED_SEED, tuning_images, tuning_patients
+from training.data.film_checks import summary
+from training.data.film_record import SUBSETS, FilmRecord, PrepareError, Reading
+from training.data.manifest import read_data_folder
+from training.data.preparation import LEFT_OUT, Preparation, Prepared, arrange, prepare, strata
+from training.data.prepare_options import command_line
+from training.data.readers.darwin import DarwinOptions, read_darwin
+from training.data.readers.folders import FolderOptions, read_folders
+from training.data.readers.metadata import read_metadata, with_metadata
+from training.data.readers.supervisely import SuperviselyOptions, read_supervisely
+from training.data.split import PUBLISHED_SEED, tuning_images, tuning_patients
 
 console = Console()
 
@@ -126,7 +126,7 @@ def _folders(options: argparse.Namespace) -> Reading:
 
 
 def _dicom(options: argparse.Namespace) -> Reading:
-    from training.readers.dicom_folder import DicomOptions, read_dicom_folder  # noqa: PLC0415
+    from training.data.readers.dicom_folder import DicomOptions, read_dicom_folder  # noqa: PLC0415
 
     salt = _salt(options.salt_file) if options.salt_file else secrets.token_hex(32)
     masks = (options.lung_masks, options.opacity_masks)
@@ -196,7 +196,7 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _describe(options: argparse.Namespace) -> None:
-    from training.describe import describe  # noqa: PLC0415
+    from training.judging.describe import describe  # noqa: PLC0415
 
     paths = describe(read_data_folder(options.data), options.out, options.any_licence)
     for path in paths:
@@ -214,7 +214,7 @@ def _tune(options: argparse.Namespace) -> None:
 
 
 def _layout(options: argparse.Namespace) -> None:
-    from training.legacy_layout import write_layout  # noqa: PLC0415
+    from training.data.legacy_layout import write_layout  # noqa: PLC0415
 
     reading = read_data_folder(options.data)
     counts = write_layout(reading.records, options.out, options.crop, options.weights)
@@ -223,7 +223,7 @@ def _layout(options: argparse.Namespace) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
-    from training.supervisely_export import write_supervisely  # noqa: PLC0415
+    from training.data.supervisely_export import write_supervisely  # noqa: PLC0415
 
     classes = SuperviselyOptions(options.lung_class, options.opacity_class)
     write_supervisely(read_data_folder(options.data).records, options.out, classes)

@@ -22,21 +22,21 @@ from rich.console import Console
 
 from models.errors import CheckpointError
 from training.combine import read_named_tables
-from training.data_folder import add_data_argument
-from training.dataset import DataError, Film, read_manifest
-from training.published import ALL_SYSTEMS, read_all_scores, read_metadata
-from training.report_figures import (
+from training.data.data_folder import add_data_argument
+from training.data.dataset import DataError, Film, read_manifest
+from training.judging.published import ALL_SYSTEMS, read_all_scores, read_metadata
+from training.judging.report_figures import (
     film_pictures,
     overall_figure,
     own_figures,
     published_figures,
     reader_picture,
 )
-from training.report_folder import ReportFolder
-from training.tables.head_to_head import head_to_head, same_films
-from training.tables.runs import network_tables
-from training.tables.scores import errors_by_split, printed_tables, threshold_table
-from training.tables.segmentation import appendix_tables, stage_tables
+from training.judging.report_folder import ReportFolder
+from training.judging.tables.head_to_head import head_to_head, same_films
+from training.judging.tables.runs import network_tables
+from training.judging.tables.scores import errors_by_split, printed_tables, threshold_table
+from training.judging.tables.segmentation import appendix_tables, stage_tables
 
 
 @dataclass(frozen=True)

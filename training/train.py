@@ -24,22 +24,22 @@ from torch import nn
 
 from models.checkpoint import save_checkpoint
 from models.errors import CheckpointError
-from training.batches import Batch, Batches
-from training.config import ConfigError, TrainConfig
-from training.dataset import DataError, Film, read_manifest
-from training.early_stopping import EarlyStopping
-from training.folds import Fold, with_fold
-from training.forward import autocast_type, forward
+from training.data.dataset import DataError, Film, read_manifest
+from training.data.folds import Fold, with_fold
 from training.guesses import with_guesses
-from training.objectives import Objective, build_objective
-from training.optimizers import build_optimizer
-from training.run_films import training_batches, validation_samples
-from training.run_log import RunLog
-from training.run_options import RunOptions, parsed, run_parser
-from training.run_state import Learner, Progress, load_state, save_state
-from training.samples import Samples
-from training.start import start_network
-from training.validate import validation_figure, validation_pictures
+from training.learning.batches import Batch, Batches
+from training.learning.config import ConfigError, TrainConfig
+from training.learning.early_stopping import EarlyStopping
+from training.learning.forward import autocast_type, forward
+from training.learning.objectives import Objective, build_objective
+from training.learning.optimizers import build_optimizer
+from training.learning.run_films import training_batches, validation_samples
+from training.learning.run_log import RunLog
+from training.learning.run_options import RunOptions, parsed, run_parser
+from training.learning.run_state import Learner, Progress, load_state, save_state
+from training.learning.samples import Samples
+from training.learning.start import start_network
+from training.learning.validate import validation_figure, validation_pictures
 
 log = logging.getLogger(__name__)
 
@@ -102,9 +102,9 @@ def train(
 
     Raises
     ------
-    training.dataset.DataError
+    training.data.dataset.DataError
         If the data folder cannot be used.
-    training.config.ConfigError
+    training.learning.config.ConfigError
         If the configuration cannot be used.
     models.errors.CheckpointError
         If the configuration names a network that cannot be built, or weights that cannot be had.

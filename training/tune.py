@@ -20,10 +20,10 @@ from rich.table import Table
 
 from models.checkpoint import Role
 from models.errors import CheckpointError
-from training.config import ConfigError
-from training.data_folder import add_data_argument
-from training.dataset import DataError, read_manifest
-from training.run_options import RunOptions, default_device, start_logging
+from training.data.data_folder import add_data_argument
+from training.data.dataset import DataError, read_manifest
+from training.learning.config import ConfigError
+from training.learning.run_options import RunOptions, default_device, start_logging
 from training.tuning.objective import TrainingObjective
 from training.tuning.report import trial_table, write_report
 from training.tuning.space import Tuning, check, read_tuning

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from training.config import read_config
+from training.learning.config import read_config
 from training.train import RunOptions, train
 
 COLUMNS = (

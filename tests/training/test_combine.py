@@ -6,8 +6,8 @@ import pytest
 
 from training import combine as command
 from training.combine import combine, measure, read_named_tables
-from training.dataset import DataError
-from training.film_table import COLUMNS, read_film_table
+from training.data.dataset import DataError
+from training.judging.film_table import COLUMNS, read_film_table
 
 
 def film_rows(**columns):

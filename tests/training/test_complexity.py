@@ -5,8 +5,10 @@ import torch
 from torch import nn
 
 from models.checkpoint import NetworkSpec, Role, build_network, save_checkpoint
-from training import complexity, presets
-from training.complexity import PUBLISHED, count, count_spec
+from training import complexity
+from training.complexity import PUBLISHED
+from training.judging.complexity import count, count_spec
+from training.learning import presets
 
 # Counted once, independently, with hooks on every layer: G multiply-adds in all,
 # and of the encoder where that was noted.

@@ -4,9 +4,9 @@ from hypothesis import strategies as st
 
 from models.checkpoint import NetworkSpec, Role
 from models.geometry import Resize
-from training import presets
-from training.config import ConfigError, TrainConfig, config_from, config_text, read_config
-from training.settings import Augmentation, Initial, Objective, OptimizerSettings, Schedule
+from training.learning import presets
+from training.learning.config import ConfigError, TrainConfig, config_from, config_text, read_config
+from training.learning.settings import Augmentation, Initial, Objective, OptimizerSettings, Schedule
 
 NETWORK = {"role": "lungs", "architecture": "fpn", "encoder": "resnet18", "input_shape": [64, 64]}
 

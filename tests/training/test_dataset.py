@@ -8,10 +8,10 @@ import torch
 from models.checkpoint import NetworkSpec, Role
 from models.geometry import Box
 from models.segmenter import Segmenter
-from training import crops
-from training.crops import cut, film_labels, film_presence
-from training.dataset import DataError, read_manifest, read_pixels
-from training.samples import lung_samples
+from training.data.dataset import DataError, film_presence, read_manifest, read_pixels
+from training.learning import crops
+from training.learning.crops import cut, film_labels
+from training.learning.samples import lung_samples
 
 LUNGS = NetworkSpec(Role.LUNGS, "unet", "resnet18", (64, 64), channel_mean=(0.0,), channel_std=(1.0,))
 OPACITY = NetworkSpec(Role.OPACITY, "unet", "resnet18", (64, 64), channel_mean=(0.0,), channel_std=(1.0,))

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.config import ConfigError
-from training.early_stopping import EarlyStopping
+from training.learning.config import ConfigError
+from training.learning.early_stopping import EarlyStopping
 
 
 def stops_at(values, patience, min_delta):

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from models.checkpoint import Role, load_spec
-from training.bootstrap import interval
-from training.dataset import DataError, read_manifest
+from training.data.dataset import DataError, read_manifest
 from training.evaluate import evaluate, main
-from training.film_figures import age_band, film_figures, legacy_figures
-from training.film_table import film_table, overlaps, read_film_table
+from training.judging.bootstrap import interval
+from training.judging.film_figures import age_band, film_figures, legacy_figures
+from training.judging.film_table import film_table, overlaps, read_film_table
+from training.judging.overlap import Overlap
+from training.judging.scoring import FilmMeasurement, FilmOutcome
 from training.operating_point import choose, choose_both
-from training.overlap import Overlap
-from training.scoring import FilmMeasurement, FilmOutcome
 
 
 def command(module, *arguments):

@@ -9,19 +9,19 @@ import pytest
 from models.result import ZONE_ORDER, AlgorithmId, NotAssessable, NotAssessableReason, SeverityResult
 from models.severity import measure
 from models.zones import Lungs, zone_map
-from training.dataset import DataError, Film
-from training.figures.coloured_table import WHITE, column_colours, plot_table
-from training.figures.curves import plot_threshold_curves
-from training.figures.film_panels import plot_overlays, plot_probability_maps
-from training.figures.gallery import Gallery, credits_of, plot_gallery, worst_films
-from training.figures.heatmaps import plot_heatmaps, score_counts
-from training.figures.importance import plot_importance
-from training.figures.observation import Observation
-from training.figures.overall import SystemSummary, plot_overall
-from training.figures.overlays import CYAN, RED, YELLOW, draw_readers, draw_result
-from training.figures.saving import save
-from training.film_table import COLUMNS
-from training.thresholds import threshold_curve
+from training.data.dataset import DataError, Film
+from training.judging.figures.coloured_table import WHITE, column_colours, plot_table
+from training.judging.figures.curves import plot_threshold_curves
+from training.judging.figures.film_panels import plot_overlays, plot_probability_maps
+from training.judging.figures.gallery import Gallery, credits_of, plot_gallery, worst_films
+from training.judging.figures.heatmaps import plot_heatmaps, score_counts
+from training.judging.figures.importance import plot_importance
+from training.judging.figures.observation import Observation
+from training.judging.figures.overall import SystemSummary, plot_overall
+from training.judging.figures.overlays import CYAN, RED, YELLOW, draw_readers, draw_result
+from training.judging.figures.saving import save
+from training.judging.film_table import COLUMNS
+from training.judging.thresholds import threshold_curve
 
 ALGORITHM = AlgorithmId("two-stage", "1.0", {}, {})
 ROWS, COLUMNS_PX = 240, 200

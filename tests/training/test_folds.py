@@ -2,8 +2,8 @@ from dataclasses import replace
 
 import pytest
 
-from training.dataset import DataError, read_manifest
-from training.folds import Fold, fold_numbers, with_fold
+from training.data.dataset import DataError, read_manifest
+from training.data.folds import Fold, fold_numbers, with_fold
 
 
 def test_folds_are_by_patient_and_hold_every_film_once(data_folder):

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from models.geometry import Box
-from training.crops import teacher_shares
-from training.dataset import DataError, read_manifest
+from training.data.dataset import DataError, read_manifest
 from training.guesses import BOX_SHARE, SURE, guess, with_guesses, write_guesses
+from training.learning.crops import teacher_shares
 
 ROWS, COLUMNS = 60, 40
 

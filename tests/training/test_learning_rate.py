@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from training import find_learning_rate
-from training.config import read_config
-from training.dataset import read_manifest
-from training.learning_rate import Curve, NoDescent, rising_rates, sweep, write_curve
-from training.run_films import training_batches
-from training.run_options import RunOptions
-from training.settings import Objective, Schedule
+from training.data.dataset import read_manifest
+from training.learning.config import read_config
+from training.learning.learning_rate import Curve, NoDescent, rising_rates, sweep, write_curve
+from training.learning.run_films import training_batches
+from training.learning.run_options import RunOptions
+from training.learning.settings import Objective, Schedule
 from training.train import new_learner
 
 

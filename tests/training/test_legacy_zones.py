@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from training.legacy_zones import legacy_cuts, legacy_lungs, legacy_shares
+from training.judging.legacy_zones import legacy_cuts, legacy_lungs, legacy_shares
 
 
 def ellipse(rows=512, columns=512, centre=(256, 256), axes=(90, 220)):

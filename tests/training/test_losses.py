@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from training.augment import Augmenter
-from training.config import ConfigError, read_config
-from training.losses import brixia_shares, mask_loss, opacity_losses, zone_shares
-from training.settings import Augmentation, OpacityLoss
+from training.learning.augment import Augmenter
+from training.learning.config import ConfigError, read_config
+from training.learning.losses import brixia_shares, mask_loss, opacity_losses, zone_shares
+from training.learning.settings import Augmentation, OpacityLoss
 
 
 def quadrants():

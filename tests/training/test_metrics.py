@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn import metrics as sklearn_metrics
 
-from training.legacy_metrics import batch_means, rounded_presence
-from training.metrics import cohen_kappa, score_agreement, whole_scores
-from training.overlap import EmptyPolicy, Overlap
+from training.judging.legacy_metrics import batch_means, rounded_presence
+from training.judging.metrics import cohen_kappa, score_agreement, whole_scores
+from training.judging.overlap import EmptyPolicy, Overlap
 
 MASKS = arrays(bool, (5, 7))
 

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn, optim
 
-from training.config import ConfigError
-from training.optimizers import OPTIMIZERS, build_optimizer
+from training.learning.config import ConfigError
+from training.learning.optimizers import OPTIMIZERS, build_optimizer
 
 
 def parameters():

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from training.config import ConfigError
-from training.paper_augment import Changes, PaperAugmentation, PaperAugmentationSettings, apply
+from training.learning.config import ConfigError
+from training.learning.paper_augment import Changes, PaperAugmentation, PaperAugmentationSettings, apply
 
 STEPS = {"clip_limit": 0.2, "crop": 0.2, "degrees": 0.5, "flip": 0.5, "brightness_contrast": 0.2}
 

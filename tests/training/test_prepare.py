@@ -8,17 +8,17 @@ import pytest
 from PIL import Image
 
 from models.zones import Lungs
-from training.crop_modes import crops
-from training.dataset import read_manifest, read_mask, read_pixels
-from training.film_checks import check_films, check_table
-from training.film_record import PrepareError, ReaderScores, Reading
-from training.legacy_layout import write_layout
-from training.manifest import COLUMNS, manifest_row, read_data_folder, read_rows
-from training.near_duplicates import NEAR_BITS, join_groups, near_pairs, perceptual_hash
-from training.pictures import GreyFile, MaskFile
-from training.preparation import Preparation, arrange, prepare
+from training.data.crop_modes import crops
+from training.data.dataset import read_manifest, read_mask, read_pixels
+from training.data.film_checks import check_films, check_table
+from training.data.film_record import PrepareError, ReaderScores, Reading
+from training.data.legacy_layout import write_layout
+from training.data.manifest import COLUMNS, manifest_row, read_data_folder, read_rows
+from training.data.near_duplicates import NEAR_BITS, join_groups, near_pairs, perceptual_hash
+from training.data.pictures import GreyFile, MaskFile
+from training.data.preparation import Preparation, arrange, prepare
+from training.data.readers.folders import FolderOptions, read_folders
 from training.prepare import main
-from training.readers.folders import FolderOptions, read_folders
 
 AS_IT_IS = Preparation(near_bits=-1)
 """Drawn films resemble each other more than real ones do."""

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training.dataset import read_manifest, read_mask
-from training.manifest import read_rows
+from training.data.dataset import read_manifest, read_mask
+from training.data.manifest import read_rows
 from training.prepare import main
 
 

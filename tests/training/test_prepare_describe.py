@@ -5,19 +5,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training.data_pictures import example_pictures, plot_scores, reader_pictures
-from training.data_tables import (
+from training.data.film_record import FilmRecord, PrepareError, Problem, ReaderScores, Reading
+from training.data.manifest import read_data_folder
+from training.data.pictures import GreyFile, MaskFile
+from training.data.readers.supervisely import SuperviselyMask
+from training.judging.data_pictures import example_pictures, plot_scores, reader_pictures
+from training.judging.data_tables import (
     demographics_table,
     score_table,
     stage_one_table,
     stage_two_table,
     tuning_table,
 )
-from training.describe import describe
-from training.film_record import FilmRecord, PrepareError, Problem, ReaderScores, Reading
-from training.manifest import read_data_folder
-from training.pictures import GreyFile, MaskFile
-from training.readers.supervisely import SuperviselyMask
+from training.judging.describe import describe
 
 GREY = GreyFile(Path("unused"))
 

@@ -11,11 +11,11 @@ from torch import nn
 from models.checkpoint import Role, build_network, load_checkpoint, save_checkpoint
 from models.geometry import Box, CropResize, Resize
 from models.segmenter import Segmentation, normalised
-from training import presets
-from training.config import ConfigError
-from training.optimizers import build_optimizer
-from training.segmentation_losses import classification_loss, segmentation_loss
-from training.weighting import DynamicWeighting
+from training.learning import presets
+from training.learning.config import ConfigError
+from training.learning.optimizers import build_optimizer
+from training.learning.segmentation_losses import classification_loss, segmentation_loss
+from training.learning.weighting import DynamicWeighting
 
 # Danilov et al. 2022, Tables 5 to 8: side, encoder, losses, optimiser, learning rate, batch. Encoders have
 # the names of today; after the dot come the weights that the library of the paper loaded.

@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from training import paper_tables, published
-from training.dataset import DataError
-from training.metrics import score_agreement
-from training.published import ALL_SYSTEMS, SUBSETS, SYSTEMS, ZONE_COLUMNS, PublishedSystem
-from training.thresholds import (
+from training.data.dataset import DataError
+from training.judging import paper_tables, published
+from training.judging.metrics import score_agreement
+from training.judging.published import ALL_SYSTEMS, SUBSETS, SYSTEMS, ZONE_COLUMNS, PublishedSystem
+from training.judging.thresholds import (
     GRID,
     first_minimum,
     import_legacy,

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.reader_shares import READERS_WEIGHT, expected_count, shares_near_readers
+from training.learning.reader_shares import READERS_WEIGHT, expected_count, shares_near_readers
 
 SHARES = np.array([0.1, 0.4, 0.6, 0.0, 0.3, 0.2], np.float32)
 

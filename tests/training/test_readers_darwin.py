@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training.film_record import PrepareError
-from training.pictures import PictureError
-from training.polygons import PolygonMask, fill, filled_runs
-from training.readers.darwin import DarwinOptions, read_darwin
+from training.data.film_record import PrepareError
+from training.data.pictures import PictureError
+from training.data.polygons import PolygonMask, fill, filled_runs
+from training.data.readers.darwin import DarwinOptions, read_darwin
 
 ROWS, COLUMNS = 120, 100
 

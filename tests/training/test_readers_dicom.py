@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training.film_record import PrepareError
-from training.manifest import read_rows
-from training.pictures import PictureError
-from training.preparation import Preparation, prepare
-from training.readers.dicom_folder import DicomOptions, DicomPicture, read_dicom_folder
+from training.data.film_record import PrepareError
+from training.data.manifest import read_rows
+from training.data.pictures import PictureError
+from training.data.preparation import Preparation, prepare
+from training.data.readers.dicom_folder import DicomOptions, DicomPicture, read_dicom_folder
 
 ROWS, COLUMNS = 300, 280
 RAMP = np.tile(np.linspace(0, 4095, COLUMNS).astype(np.uint16), (ROWS, 1))

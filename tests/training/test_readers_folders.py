@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training.film_record import PrepareError, ReaderScores
-from training.pictures import GreyFile, MaskFile, PictureError
-from training.readers.folders import FolderOptions, read_folders
-from training.readers.metadata import described, read_metadata, with_metadata
+from training.data.film_record import PrepareError, ReaderScores
+from training.data.pictures import GreyFile, MaskFile, PictureError
+from training.data.readers.folders import FolderOptions, read_folders
+from training.data.readers.metadata import described, read_metadata, with_metadata
 
 ROWS, COLUMNS = 66, 80
 LUNGS = np.zeros((ROWS, COLUMNS), np.uint8)

@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from training.film_record import FilmRecord, PrepareError, ReaderScores
-from training.manifest import read_data_folder
-from training.pictures import MaskFile, PictureError
-from training.preparation import Preparation, prepare
-from training.readers.supervisely import SuperviselyOptions, read_supervisely
-from training.readers.supervisely_bitmap import decode_bitmap, encode_bitmap, opened
-from training.supervisely_export import write_supervisely
+from training.data.film_record import FilmRecord, PrepareError, ReaderScores
+from training.data.manifest import read_data_folder
+from training.data.pictures import MaskFile, PictureError
+from training.data.preparation import Preparation, prepare
+from training.data.readers.supervisely import SuperviselyOptions, read_supervisely
+from training.data.readers.supervisely_bitmap import decode_bitmap, encode_bitmap, opened
+from training.data.supervisely_export import write_supervisely
 
 OPTIONS = SuperviselyOptions()
 ROWS, COLUMNS = 70, 90

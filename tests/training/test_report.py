@@ -6,17 +6,17 @@ import pandas as pd
 import pytest
 
 from training import operating_point, report
-from training.dataset import TEACHER_COLUMNS, DataError, read_manifest
-from training.film_table import film_table
-from training.overlap import Overlap
-from training.published import SYSTEMS, ZONE_COLUMNS, read_all_scores, read_outputs
-from training.report_figures import films_to_draw
-from training.scoring import FilmOutcome
-from training.tables.head_to_head import calibrated, head_to_head, same_films
-from training.tables.runs import read_run
-from training.tables.scores import errors_by_split
-from training.tables.segmentation import appendix_tables, mask_figures, stage_tables
-from training.tables.writing import ReportTable, markdown
+from training.data.dataset import TEACHER_COLUMNS, DataError, read_manifest
+from training.judging.film_table import film_table
+from training.judging.overlap import Overlap
+from training.judging.published import SYSTEMS, ZONE_COLUMNS, read_all_scores, read_outputs
+from training.judging.report_figures import films_to_draw
+from training.judging.scoring import FilmOutcome
+from training.judging.tables.head_to_head import calibrated, head_to_head, same_films
+from training.judging.tables.runs import read_run
+from training.judging.tables.scores import errors_by_split
+from training.judging.tables.segmentation import appendix_tables, mask_figures, stage_tables
+from training.judging.tables.writing import ReportTable, markdown
 
 # Absolute error on the 92 (87 with COVID-19) test films of good quality: MAE all, MAE, RMSE and rho COVID-19.
 HEAD_TO_HEAD = {
@@ -72,7 +72,7 @@ def test_the_whole_report(monkeypatch, films, cxr_dataset, tmp_path, capsys):
     table = film_table(outcomes)
     table.to_csv(tmp_path / "ours.csv", index=False)
     out = tmp_path / "report"
-    monkeypatch.setattr("training.figures.saving.DPI", 30)
+    monkeypatch.setattr("training.judging.figures.saving.DPI", 30)
     run(monkeypatch, report, "--data", cxr_dataset, "--outcomes", tmp_path / "ours.csv", "--out", out)
     assert "report.md" in capsys.readouterr().out.replace("\n", "")
     names = {path.name for path in out.iterdir()}
@@ -93,7 +93,7 @@ def test_a_search_on_published_shares(monkeypatch, cxr_dataset, tmp_path, capsys
     folder = cxr_dataset / "published" / "model_outputs"
     table = next(folder.glob("Unet_*.csv"))
     curve = tmp_path / "curve.csv"
-    monkeypatch.setattr("training.threshold_search.RESAMPLES", 10)
+    monkeypatch.setattr("training.judging.threshold_search.RESAMPLES", 10)
     run(monkeypatch, operating_point, "--outputs", table, "--subset", "train", "--curve", curve)
     shown = capsys.readouterr().out.replace("\n", " ")
     assert "first minimum of the MAE at 0.29" in shown
@@ -223,7 +223,7 @@ def test_a_report_without_published_outputs(monkeypatch, trained, data_folder, o
     for part in ("manifest.csv", "images", "masks", "disease"):
         (data / part).symlink_to(data_folder / part)
     ours.to_csv(tmp_path / "mine.csv", index=False)
-    monkeypatch.setattr("training.figures.saving.DPI", 30)
+    monkeypatch.setattr("training.judging.figures.saving.DPI", 30)
     sources = ["--outcomes", tmp_path / "mine.csv", "--weights", f"mine={trained[0]}", "--films", "drawn_001"]
     run(monkeypatch, report, "--data", data, *sources, "--out", tmp_path / "report")
     names = {path.name for path in (tmp_path / "report").iterdir()}

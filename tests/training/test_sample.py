@@ -9,13 +9,13 @@ import torch
 
 import training
 from models.checkpoint import SHIPPED_WEIGHTS, Role, load_checkpoint
-from training import build_sample
-from training.config import read_config
-from training.dataset import read_manifest, read_mask, read_pixels
-from training.film_record import PrepareError, Reading
-from training.manifest import read_data_folder
-from training.preparation import Preparation, arrange
-from training.run_options import RunOptions
+from training.data import build_sample
+from training.data.dataset import read_manifest, read_mask, read_pixels
+from training.data.film_record import PrepareError, Reading
+from training.data.manifest import read_data_folder
+from training.data.preparation import Preparation, arrange
+from training.learning.config import read_config
+from training.learning.run_options import RunOptions
 from training.train import train
 
 SAMPLE = Path(training.__file__).parent / "sample"

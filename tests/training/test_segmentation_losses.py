@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F  # noqa: N812
 
-from training.config import ConfigError
-from training.segmentation_losses import (
+from training.learning.config import ConfigError
+from training.learning.segmentation_losses import (
     CLASSIFICATION_LOSSES,
     SEGMENTATION_LOSSES,
     classification_loss,

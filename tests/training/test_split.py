@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.film_record import PrepareError
-from training.split import (
+from training.data.film_record import PrepareError
+from training.data.split import (
     assign_groups,
     cross_validation_folds,
     image_split,

@@ -4,9 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from training import paper_tables
-from training.published import SYSTEMS
-from training.thresholds import (
+from training.judging import paper_tables
+from training.judging.published import SYSTEMS
+from training.judging.thresholds import (
     GRID,
     first_minimum,
     import_legacy,

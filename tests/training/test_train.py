@@ -14,20 +14,20 @@ import training.train as train_module
 from models.checkpoint import Role, load_checkpoint
 from models.errors import CheckpointError
 from models.severity import SeverityScorer
-from training import run_options
-from training.batches import FilmBatches, shuffled
-from training.config import ConfigError, read_config
-from training.dataset import DataError, read_manifest, read_pixels
-from training.early_stopping import EarlyStopping
-from training.forward import autocast_type
-from training.native_films import LungFilms
-from training.optimizers import OPTIMIZERS, build_optimizer
-from training.run_films import training_batches
-from training.run_options import config_path
-from training.run_state import STATE, Learner, Progress, load_state, save_state
-from training.settings import Objective, OptimizerSettings, Schedule
+from training.data.dataset import DataError, read_manifest, read_pixels
+from training.learning import run_options
+from training.learning.batches import FilmBatches, shuffled
+from training.learning.config import ConfigError, read_config
+from training.learning.early_stopping import EarlyStopping
+from training.learning.forward import autocast_type
+from training.learning.native_films import LungFilms
+from training.learning.optimizers import OPTIMIZERS, build_optimizer
+from training.learning.run_films import training_batches
+from training.learning.run_options import config_path
+from training.learning.run_state import STATE, Learner, Progress, load_state, save_state
+from training.learning.settings import Objective, OptimizerSettings, Schedule
+from training.learning.validate import validation_figure
 from training.train import RunOptions, TrainingError, learning_rate, train
-from training.validate import validation_figure
 
 
 def run(data_folder, out, **changes):
@@ -284,7 +284,7 @@ def test_learning_rates(configs):
     [("sse avx2", None), ("avx512_bf16 sse", torch.bfloat16), ("amx_bf16", torch.bfloat16)],
 )
 def test_a_cpu_without_bf16_takes_float32(tmp_path, monkeypatch, flags, expected):
-    import training.forward as module
+    import training.learning.forward as module
 
     described = tmp_path / "cpuinfo"
     described.write_text(f"processor : 0\nflags\t\t: fpu {flags}\n")
@@ -307,7 +307,7 @@ class Fixed(torch.nn.Module):
 
 
 def test_the_figure_is_the_mean_dice_of_refined_maps_by_film(configs):
-    from training.samples import Samples
+    from training.learning.samples import Samples
 
     config = dataclasses.replace(read_config(configs / "opacity.toml"), objective=Objective(kind="two_task"))
     truth = torch.zeros(4, 1, 2, 4, dtype=torch.uint8)
@@ -327,8 +327,8 @@ def test_the_figure_is_the_mean_dice_of_refined_maps_by_film(configs):
 
 
 def test_pictures_show_the_finding_in_red_beside_the_mask(configs):
-    from training.samples import Samples
-    from training.validate import validation_pictures
+    from training.learning.samples import Samples
+    from training.learning.validate import validation_pictures
 
     config = dataclasses.replace(read_config(configs / "lungs.toml"), objective=Objective(kind="two_task"))
     truth = torch.zeros(1, 1, 2, 4, dtype=torch.uint8)
@@ -390,7 +390,7 @@ def test_a_crash_while_the_state_is_written_leaves_the_former_one(tmp_path, monk
         path.write_bytes(b"half")
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("training.run_state.save_file", full)
+    monkeypatch.setattr("training.learning.run_state.save_file", full)
     with pytest.raises(OSError, match="no space"):
         save_state(tmp_path, learner, Progress(2))
     assert load_state(tmp_path, learner) == Progress(1)

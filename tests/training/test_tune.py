@@ -12,11 +12,19 @@ from optuna.trial import TrialState
 
 from models.checkpoint import Role
 from training import tune
-from training.config import ConfigError, read_config
-from training.dataset import DataError, Film, read_manifest
+from training.data.dataset import DataError, Film, read_manifest
+from training.learning.config import ConfigError, read_config
 from training.tuning.report import by_hyperparameter, influence, trial_table
 from training.tuning.space import StudySettings, check, read_tuning
-from training.tuning.study import FAILURE, Search, brackets, fail_abandoned, reason, run_trials, suggest
+from training.tuning.study import (
+    FAILURE,
+    Search,
+    brackets,
+    fail_abandoned,
+    reason,
+    run_trials,
+    suggest,
+)
 from training.tuning.subset import tuning_films
 
 TOY_SPACE = {"x": tuple(range(-10, 11)), "y": ("bad", "good", "worse")}

@@ -3,8 +3,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.config import ConfigError
-from training.weighting import DynamicWeighting, LossWeighting, StaticWeighting
+from training.learning.config import ConfigError
+from training.learning.weighting import DynamicWeighting, LossWeighting, StaticWeighting
 
 
 def losses(**values):

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 import optuna
 
 from models.checkpoint import Role
-from training.config import TrainConfig
-from training.dataset import Film
-from training.run_options import RunOptions
+from training.data.dataset import Film
+from training.learning.config import TrainConfig
+from training.learning.run_options import RunOptions
 from training.train import TrainingError, train
 from training.tuning.space import Space, Tuning
 from training.tuning.study import suggest
@@ -22,10 +22,10 @@ from training.tuning.study import suggest
 class TrainingObjective:
     """Trains with what a trial chooses; a callable for ``training.tuning.study.run_trials``.
 
-    The figure is the best validation figure of the run, as ``training.validate`` defines it: for the paper's
-    objective the Dice of the refined map at the network's threshold, film by film, mean over the films in
-    which something is drawn. (Eq. 4 of Danilov et al. 2022 adds two minimisers, which defines nothing; their
-    code, too, maximises validation Dice.)
+    The figure is the best validation figure of the run, as ``training.learning.validate`` defines it: for the
+    paper's objective the Dice of the refined map at the network's threshold, film by film, mean over the
+    films in which something is drawn. (Eq. 4 of Danilov et al. 2022 adds two minimisers, which defines
+    nothing; their code, too, maximises validation Dice.)
 
     Parameters
     ----------

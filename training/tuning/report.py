@@ -11,7 +11,7 @@ import pandas as pd
 from optuna.trial import TrialState
 
 from models.checkpoint import Role
-from training.config import ConfigError, config_text
+from training.learning.config import ConfigError, config_text
 from training.tuning.space import Tuning
 from training.tuning.study import FAILURE
 
@@ -151,7 +151,7 @@ def write_report(study: optuna.Study, tuning: Tuning, stage: Role, folder: Path)
     ConfigError
         If no trial was completed.
     """
-    from training.figures.importance import plot_importance  # noqa: PLC0415 - only reports draw
+    from training.judging.figures.importance import plot_importance  # noqa: PLC0415 - only reports draw
 
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / name for name in ("trials.csv", "best.toml", "influence.csv", "importance.csv")]

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from models.checkpoint import Role
-from training.config import ConfigError, TrainConfig, config_from, read_toml
-from training.objectives import build_objective
-from training.optimizers import OPTIMIZERS
+from training.learning.config import ConfigError, TrainConfig, config_from, read_toml
+from training.learning.objectives import build_objective
+from training.learning.optimizers import OPTIMIZERS
 
 Choice = str | int | float | bool
 Space = dict[str, tuple[Choice, ...]]

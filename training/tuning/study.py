@@ -17,8 +17,8 @@ import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from training.config import ConfigError
-from training.run_options import be_quiet
+from training.learning.config import ConfigError
+from training.learning.run_options import be_quiet
 from training.tuning.space import Space, StudySettings
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)

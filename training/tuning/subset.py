@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from models.checkpoint import Role
-from training.dataset import DataError, Film
+from training.data.dataset import DataError, Film
 
 
 def tuning_films(
@@ -35,7 +35,7 @@ def tuning_films(
 
     Raises
     ------
-    training.dataset.DataError
+    training.data.dataset.DataError
         If one of the two is empty.
     """
     labelled = sorted(

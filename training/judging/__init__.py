@@ -1,0 +1,1 @@
+"""How good networks are: metrics, intervals, thresholds, published outputs, tables and figures."""

@@ -1,0 +1,63 @@
+"""The folder of a report: tables, pictures, and one page that shows them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from training.data.dataset import DataError
+from training.judging.figures.saving import save
+from training.judging.tables.writing import ReportTable
+
+
+class ReportFolder:
+    """Writes a report's files and keeps its page.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Made if missing; files of an earlier report are written over.
+
+    Raises
+    ------
+    DataError
+        If the folder cannot be made.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.count = 0
+        self._lines = [
+            "# Report\n",
+            "Research use, not for diagnosis. Written by `python -m training.report`. "
+            "The paper: Danilov et al. 2022.\n",
+        ]
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(f"cannot make the folder {path}: {error.strerror}; name another") from error
+
+    def section(self, title: str) -> None:
+        """Begin a section of the page."""
+        self._lines.append(f"# {title}\n")
+
+    def table(self, table: ReportTable) -> None:
+        """Write a table as CSV, Markdown and perhaps PNG, and show it on the page."""
+        self.count += len(table.write(self.path))
+        self._lines.append(table.markdown())
+
+    def figure(self, name: str, title: str, figure: Figure, note: str = "") -> None:
+        """Write a picture as ``NAME.png`` and show it on the page."""
+        save(figure, self.path / f"{name}.png")
+        self.count += 1
+        self._lines.append(f"## {title}\n\n![{title}]({name}.png)\n\n{note}\n")
+
+    def note(self, text: str) -> None:
+        """Put a paragraph on the page."""
+        self._lines.append(f"{text}\n")
+
+    def finish(self) -> None:
+        """Write ``report.md``."""
+        (self.path / "report.md").write_text("\n".join(self._lines), encoding="utf-8")
+        self.count += 1

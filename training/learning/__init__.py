@@ -1,0 +1,1 @@
+"""What a training run is made of: settings, batches, losses, optimisers, its state, tuning."""
