@@ -8,9 +8,15 @@ in steps of 0.01; of several best values the middle of the longest run is taken.
 chooses how unsure a zone's share is taken to be (``models.severity.Involvement``).
 
 The presence threshold is the classification head's probability below which a film has no opacity at all:
-the smallest that lets no more normal validation films score above 0 than the paper's 0.5 does. Training
-films say nothing of it, since the head knows them by heart; and a gate that closes wrongly hides all of a
-film's disease.
+of those at which ``--normals`` of the normal validation films score 0, the one with the least error.
+Training films say nothing of it, since the head knows them by heart; and a gate that closes wrongly hides
+all of a film's disease.
+
+    python -m training.operating_point --data DIR --lungs runs/lungs --folds runs/fold1 runs/fold2 \
+        --width 0 0.05 0.08 0.1 0.12 0.15 --write runs/weights
+
+judges every training and validation film by the run that held it out (``training.train --fold``), so that no
+film is judged by a network that knows it, and all normal films count for the presence threshold.
 
 ``--write`` puts both into ``opacity.json``, of the weights themselves or of another folder: of a refit on
 training and validation films, say, which cannot be judged on either.
@@ -37,7 +43,7 @@ from models.checkpoint import Role, load_spec, weights_folder, write_spec
 from models.errors import CheckpointError
 from training.data.data_folder import add_data_argument
 from training.data.dataset import DataError, read_manifest
-from training.judging.scoring import FilmMeasurement, measure_films
+from training.judging.scoring import FilmMeasurement, measure_films, measure_held_out
 from training.judging.threshold_search import Search, chosen_films, search_outputs, write_curves
 from training.judging.thresholds import (
     GRID,
@@ -49,9 +55,10 @@ from training.judging.thresholds import (
     zone_scores,
 )
 
-PUBLISHED_PRESENCE = 0.5
-"""Danilov et al. 2022, Eq. 2."""
-PRESENCE_GRID = (0.05, 0.1, 0.2, 0.3, 0.4, PUBLISHED_PRESENCE)
+PRESENCE_GRID = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5)
+"""The last is that of Danilov et al. 2022, Eq. 2."""
+NORMALS_AT_ZERO = 0.95
+"""Least share of the normal films that should score 0."""
 RESAMPLES = 200
 
 
@@ -107,7 +114,9 @@ def choose(
 
 
 def choose_both(
-    measurements: Sequence[FilmMeasurement], widths: Sequence[float] = (0.0,)
+    measurements: Sequence[FilmMeasurement],
+    widths: Sequence[float] = (0.0,),
+    normals_at_zero: float = NORMALS_AT_ZERO,
 ) -> tuple[float, OperatingPoint]:
     """Find the presence threshold on validation films, and T on all.
 
@@ -117,6 +126,8 @@ def choose_both(
         Training and validation films with a readers' score, or normal.
     widths : sequence of float
         As for ``choose``.
+    normals_at_zero : float
+        Least share of the normal validation films that should score 0.
 
     Returns
     -------
@@ -125,17 +136,17 @@ def choose_both(
     point : OperatingPoint
         T and width at that presence threshold.
     """
-    first = _choose_gated(measurements, PUBLISHED_PRESENCE, widths)
     normals = [item for item in measurements if item.film.split == "val" and item.film.normal]
-
-    def called_diseased(presence: float) -> int:
-        if not normals:
-            return 0
-        return int((zone_scores(_gated(normals, presence), first.threshold, first.width) > 0).sum())
-
-    allowed = called_diseased(PUBLISHED_PRESENCE)
-    presence = next(value for value in PRESENCE_GRID if called_diseased(value) <= allowed)
-    return presence, _choose_gated(measurements, presence, widths)
+    points = {presence: _choose_gated(measurements, presence, widths) for presence in PRESENCE_GRID}
+    allowed = [
+        presence
+        for presence, point in points.items()
+        if not normals
+        or (zone_scores(_gated(normals, presence), point.threshold, point.width) == 0).mean()
+        >= normals_at_zero
+    ]
+    presence = min(allowed or PRESENCE_GRID[-1:], key=lambda value: round(points[value].error, 9))
+    return presence, points[presence]
 
 
 def _choose_gated(
@@ -165,6 +176,15 @@ def _parser(needs_data: bool) -> argparse.ArgumentParser:
         parser.add_argument("--data", help=argparse.SUPPRESS)
     parser.add_argument(
         "--weights", help="a folder of weights, or the name of a folder beside the shipped ones"
+    )
+    parser.add_argument("--folds", nargs="+", type=Path, help="run folders, that of fold 1 first")
+    parser.add_argument("--lungs", type=Path, help="checkpoint folder of stage I, with --folds")
+    parser.add_argument(
+        "--normals",
+        type=float,
+        default=NORMALS_AT_ZERO,
+        metavar="SHARE",
+        help=f"least share of normal films at 0 (default: {NORMALS_AT_ZERO})",
     )
     parser.add_argument("--write", nargs="?", const="", help="put them into the weights' opacity.json")
     parser.add_argument("--subset", nargs="+", help="only these subsets (default: train val; test never)")
@@ -196,13 +216,21 @@ class _Chosen:
 
 
 def _search_films(options: argparse.Namespace, folder: Path, console: Console) -> tuple[_Chosen, Search]:
-    films = chosen_films(read_manifest(options.data), options)
-    measurements = measure_films(films, folder)
+    everything = read_manifest(options.data)
+    films = chosen_films(everything, options)
+    if options.folds:
+        held_out = measure_held_out(everything, options.lungs, options.folds)
+        asked = {film.name for film in films}
+        measurements = [item for item in held_out if item.film.name in asked]
+    else:
+        measurements = measure_films(films, folder)
     if not measurements:
         raise DataError(f"stage I of {folder} finds two lungs on none of {len(films)} films")
-    presence, point = choose_both(measurements, options.width)
+    presence, point = choose_both(measurements, options.width, options.normals)
     low, high = threshold_interval(
-        lambda drawn: choose_both([measurements[index] for index in drawn], [point.width])[1].threshold,
+        lambda drawn: (
+            _choose_gated([measurements[index] for index in drawn], presence, [point.width]).threshold
+        ),
         [item.film.group for item in measurements],
         RESAMPLES,
     )
@@ -236,7 +264,9 @@ def _run(options: argparse.Namespace, console: Console) -> None:
             )
         return
     else:
-        load_spec(folder, Role.OPACITY)
+        if options.folds and options.lungs is None:
+            raise DataError("--folds needs the lungs that stage I finds: name its folder with --lungs")
+        load_spec(options.folds[0] if options.folds else folder, Role.OPACITY)
         chosen, search = _search_films(options, folder, console)
         if options.curve:
             write_curves([search], options.curve)

@@ -13,7 +13,7 @@ from training.judging.bootstrap import interval
 from training.judging.film_figures import age_band, film_figures, legacy_figures
 from training.judging.film_table import film_table, overlaps, read_film_table
 from training.judging.overlap import Overlap
-from training.judging.scoring import FilmMeasurement, FilmOutcome
+from training.judging.scoring import FilmMeasurement, FilmOutcome, measure_held_out
 from training.operating_point import choose, choose_both
 
 
@@ -161,6 +161,20 @@ def test_the_gate_stays_open_as_far_as_normal_validation_films_allow(data_folder
     # A training film's presence is learnt by heart and says nothing.
     films[0] = FilmMeasurement(replace(normal, split="train"), 0.15, shares)
     assert choose_both(films)[0] == 0.05
+
+
+def test_folds_are_judged_by_the_runs_that_held_them_out(trained, data_folder):
+    films = read_manifest(data_folder)
+    weights, _, _ = trained
+    measured = measure_held_out(films, weights, [weights, weights])
+    judged = {
+        film.name
+        for film in films
+        if film.split in ("train", "val") and (film.consensus is not None or film.normal)
+    }
+    assert {item.film.name for item in measured} <= judged
+    assert len(measured) > len(judged) / 2
+    assert {item.film.split for item in measured} == {"val"}
 
 
 def test_figures_of_masks_closed_form(film):

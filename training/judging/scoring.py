@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +22,7 @@ from models.segmenter import Segmentation
 from models.severity import SeverityScorer, find_lungs, measure
 from models.zones import Lungs, NoLungs, zone_map
 from training.data.dataset import Film, read_mask, read_pixels
+from training.data.folds import Fold, with_fold
 from training.judging.legacy_zones import legacy_shares
 from training.judging.overlap import EmptyPolicy, Overlap
 from training.judging.thresholds import zone_scores
@@ -167,6 +170,39 @@ def measure_films(films: Sequence[Film], weights: Path | None) -> list[FilmMeasu
     with ProcessPoolExecutor(workers, get_context("spawn"), _start, (weights,)) as pool:
         outcomes = track(pool.map(_measure_one, films, chunksize=4), "Measuring", total=len(films))
         return [outcome for outcome in outcomes if outcome is not None]
+
+
+def measure_held_out(films: Sequence[Film], lungs: Path, runs: Sequence[Path]) -> list[FilmMeasurement]:
+    """Measure each training and validation film with the run that held it out.
+
+    Parameters
+    ----------
+    films : sequence of Film
+        The whole data folder, in the manifest's order.
+    lungs : pathlib.Path
+        Checkpoint folder of stage I.
+    runs : sequence of pathlib.Path
+        Run folders of stage II, that of fold 1 first.
+
+    Returns
+    -------
+    list of FilmMeasurement
+        All of them count as validation films.
+
+    Raises
+    ------
+    models.errors.CheckpointError
+        If the weights cannot be used.
+    """
+    measurements = []
+    for number, run in enumerate(runs, 1):
+        held_out = [film for film in with_fold(films, Fold(number, len(runs))) if film.split == "val"]
+        judged = [film for film in held_out if film.consensus is not None or film.normal]
+        with TemporaryDirectory() as folder:
+            for path in (*lungs.glob("lungs.*"), *run.glob("opacity.*")):
+                shutil.copy(path, folder)
+            measurements += measure_films(judged, Path(folder))
+    return measurements
 
 
 _scorers: list[ObservedScorer] = []
