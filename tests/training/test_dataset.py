@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -65,11 +66,15 @@ def test_unreadable_image(tmp_path):
         read_pixels(tmp_path / "none.png")
 
 
-def test_lung_samples_count_both_masks_or_one(films):
-    both = lung_samples(films[:4], LUNGS, (40, 48), both_masks=True)
-    assert both.views.shape == both.maps.shape == (6, 1, 40, 48)  # two covid films have two masks
-    assert len(lung_samples(films[:4], LUNGS, (40, 48), both_masks=False)) == 4
-    assert set(both.maps.unique().tolist()) == {0, 1}
+def test_lung_samples_take_the_first_of_two_masks(films):
+    samples = lung_samples(films[:4], LUNGS, (40, 48))
+    assert samples.views.shape == samples.maps.shape == (4, 1, 40, 48)
+    assert set(samples.maps.unique().tolist()) == {0, 1}
+    second = [replace(film, lung_masks=film.lung_masks[::-1]) for film in films[:4]]
+    two = [len(film.lung_masks) == 2 for film in films[:4]]
+    changed = (lung_samples(second, LUNGS, (40, 48)).maps != samples.maps).flatten(1).any(1).tolist()
+    assert any(two)
+    assert not any(change and not pair for change, pair in zip(changed, two, strict=True))
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ import shutil
 import pytest
 import torch
 
-from models.checkpoint import Role, load_checkpoint, load_spec
+from models.checkpoint import Role, load_checkpoint, load_spec, save_checkpoint
 from models.errors import CheckpointError
 from training.join import join
 
@@ -41,3 +41,20 @@ def test_a_run_without_a_checkpoint(weights, tmp_path):
         shutil.copy(weights / f"{role}.json", tmp_path)
     with pytest.raises(CheckpointError, match="cannot read"):
         join([weights, tmp_path], tmp_path / "joined")
+
+
+def test_averaged_weights_make_one_network(weights, tmp_path):
+    role = join([weights], tmp_path / "first").role
+    network, spec = load_checkpoint(weights, role)
+    with torch.no_grad():
+        for value in network.state_dict().values():
+            if value.is_floating_point():
+                value.mul_(3)
+    save_checkpoint(network, spec, tmp_path / "second")
+    spec = join([tmp_path / "first", tmp_path / "second"], tmp_path / "mean", average=True)
+    assert spec.members == 1
+    mean, _ = load_checkpoint(tmp_path / "mean", role)
+    first, _ = load_checkpoint(weights, role)
+    for (name, value), other in zip(mean.state_dict().items(), first.state_dict().values(), strict=True):
+        if value.is_floating_point():
+            torch.testing.assert_close(value, 2 * other, rtol=2e-3, atol=1e-4, msg=name)

@@ -61,8 +61,8 @@ class LungFilms:
 
     @classmethod
     def of(cls, films: Iterable[Film], spec: NetworkSpec) -> LungFilms:
-        """Return the films that have a lung mask, those with two masks twice."""
-        return cls(tuple((film.image, path) for film in films for path in film.lung_masks), spec)
+        """Return the films that have a lung mask, with the first if there are two."""
+        return cls(tuple((film.image, film.lung_masks[0]) for film in films if film.lung_masks), spec)
 
     @property
     def labels(self) -> dict[str, torch.Tensor]:

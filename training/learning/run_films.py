@@ -92,7 +92,7 @@ def _samples(
 ) -> Samples:
     split, shape = which
     if config.spec.role is Role.LUNGS:
-        return lung_samples(films, config.spec, shape, both_masks=split == "train")
+        return lung_samples(films, config.spec, shape)
     kept = _kept(options, f"views-{split}-{shape[0]}x{shape[1]}.safetensors")
     if not kept.is_file():
         save_samples(opacity_samples(films, config.spec, shape, _stage_one(options)), kept)

@@ -60,8 +60,10 @@ def named_layers(maps: torch.Tensor, names: Sequence[str]) -> dict[str, torch.Te
     return {name: maps[:, index : index + 1] for index, name in enumerate(names)}
 
 
-def lung_samples(films: Sequence[Film], spec: NetworkSpec, shape: Shape, both_masks: bool) -> Samples:
+def lung_samples(films: Sequence[Film], spec: NetworkSpec, shape: Shape) -> Samples:
     """Whole films with their lung masks.
+
+    Of two masks of a film the first counts: two ways to outline a lung teach neither.
 
     Parameters
     ----------
@@ -71,8 +73,6 @@ def lung_samples(films: Sequence[Film], spec: NetworkSpec, shape: Shape, both_ma
         The network.
     shape : tuple of int
         (rows, columns) of the tensors.
-    both_masks : bool
-        True: a film with two masks counts twice, once with each. False: only the first is used.
 
     Returns
     -------
@@ -85,9 +85,10 @@ def lung_samples(films: Sequence[Film], spec: NetworkSpec, shape: Shape, both_ma
         source = (pixels.shape[0], pixels.shape[1])
         geometry = CropResize(source, Box.whole(source), shape, spec.resize)
         view = grey_bytes(network_view(pixels, spec, geometry))
-        for path in film.lung_masks if both_masks else film.lung_masks[:1]:
+        if film.lung_masks:
             views.append(view)
-            maps.append((geometry.forward(read_mask(path).astype(np.float32)) > 0.5).astype(np.uint8))
+            drawn = read_mask(film.lung_masks[0]).astype(np.float32)
+            maps.append((geometry.forward(drawn) > 0.5).astype(np.uint8))
     return Samples(stacked(views), stacked(maps), ("lungs",), {})
 
 
