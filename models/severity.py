@@ -32,7 +32,7 @@ from models.segmenter import Forward, Segmentation, Segmenter, TorchForward
 from models.zones import Lungs, NoLungs, clean, implausible, separate, zone_map
 
 NAME = "two-stage"
-VERSION = "1.0"
+VERSION = "1.1"
 """Raised with every change of this code that can change a result."""
 
 Backend = Callable[[nn.Module, NetworkSpec], Forward]
