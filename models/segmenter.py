@@ -18,6 +18,10 @@ Forward = Callable[[NDArray[np.float32]], tuple[NDArray[np.float32], float | Non
 mask, float32 (rows, columns), and the logit of the classification head (None without one)."""
 
 
+LEAST_CONTRAST = 0.02
+"""Share of the grey scale below which a film shows nothing; stretching it would draw its noise."""
+
+
 def windowed(pixels: NDArray[np.float32], spec: NetworkSpec) -> NDArray[np.float32]:
     """Stretch a film's grey values so that two percentiles of them become 0 and 1.
 
@@ -35,12 +39,23 @@ def windowed(pixels: NDArray[np.float32], spec: NetworkSpec) -> NDArray[np.float
     numpy.ndarray
         float32, same shape, in [0, 1]; the film itself where it has a single grey value.
     """
-    step = max(1, max(pixels.shape) // 512)
-    low, high = np.percentile(pixels[::step, ::step], spec.window_percentiles)
+    low, high = _window(pixels, spec)
     if high <= low:
         return pixels
     stretched = (pixels - np.float32(low)) / np.float32(high - low)
     return np.asarray(np.clip(stretched, 0.0, 1.0), np.float32)
+
+
+def has_contrast(pixels: NDArray[np.float32], spec: NetworkSpec) -> bool:
+    """Say whether a film (as for ``windowed``) has grey values apart enough to be stretched."""
+    low, high = _window(pixels, spec)
+    return high - low > LEAST_CONTRAST
+
+
+def _window(pixels: NDArray[np.float32], spec: NetworkSpec) -> tuple[float, float]:
+    step = max(1, max(pixels.shape) // 512)
+    low, high = np.percentile(pixels[::step, ::step], spec.window_percentiles)
+    return float(low), float(high)
 
 
 def network_view(

@@ -24,11 +24,12 @@ from models.result import (
     ZONE_ORDER,
     AlgorithmId,
     NotAssessable,
+    NotAssessableReason,
     Result,
     SeverityResult,
     ZoneInvolvement,
 )
-from models.segmenter import Forward, Segmentation, Segmenter, TorchForward
+from models.segmenter import Forward, Segmentation, Segmenter, TorchForward, has_contrast
 from models.zones import Lungs, NoLungs, clean, implausible, separate, zone_map
 
 NAME = "two-stage"
@@ -37,6 +38,12 @@ VERSION = "1.1"
 
 Backend = Callable[[nn.Module, NetworkSpec], Forward]
 """Turns a loaded network into a function of arrays; the place for another inference engine."""
+
+
+BLANK = NoLungs(
+    NotAssessableReason.NO_LUNGS,
+    "No lungs can be found: the film has one grey value almost throughout. Check exposure and export.",
+)
 
 
 @dataclass(frozen=True)
@@ -260,6 +267,8 @@ def find_lungs(segmenter: Segmenter, pixels: NDArray[np.float32]) -> FoundLungs:
     -------
     FoundLungs
     """
+    if not has_contrast(pixels, segmenter.spec):
+        return FoundLungs(np.zeros(pixels.shape, bool), BLANK)
     answer = segmenter.segment(pixels)
     threshold = segmenter.spec.probability_threshold
     mask = answer.at_source() > threshold

@@ -115,6 +115,17 @@ def test_without_two_lungs_there_is_no_score(scorer, pixels, reason):
     assert result.message.endswith(".")
 
 
+@pytest.mark.parametrize("level", [0.0, 0.5, 1.0])
+def test_a_blank_film_has_no_lungs_whatever_the_network_says(level):
+    everywhere = Segmenter(LUNGS, bright(-1.0))
+    noise = np.random.default_rng(1).normal(0, 0.002, (300, 300))
+    blank = np.clip(level + noise, 0, 1).astype(np.float32)
+    result = SeverityScorer(everywhere, Segmenter(OPACITY, bright(0.9))).score(blank)
+    assert isinstance(result, NotAssessable)
+    assert result.reason is NotAssessableReason.NO_LUNGS
+    assert "one grey value" in result.message
+
+
 def test_classification_head_can_say_nothing_is_there():
     quiet = Segmenter(OPACITY, lambda batch: (bright(0.9)(batch)[0], -0.1))
     result = SeverityScorer(Segmenter(LUNGS, bright(0.6)), quiet).score(film(disease=[UPPER_RIGHT]))
