@@ -197,8 +197,16 @@ def require_pixels(dataset: Dataset) -> None:
     ------
     NotEligible
         NO_PIXELS.
+    UndecodableInstance
+        If the element that holds it is damaged.
     """
-    if not dataset.get("PixelData"):
+    try:
+        present = bool(dataset.get("PixelData"))
+    except UNREADABLE as error:
+        raise UndecodableInstance(
+            "The element that holds the pixel data is damaged. Send the image again from its source."
+        ) from error
+    if not present:
         raise NotEligible(
             NotEligibleReason.NO_PIXELS,
             "The object holds no pixel data. Send the image itself, not only its header.",

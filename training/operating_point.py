@@ -141,11 +141,12 @@ def choose_both(
     allowed = [
         presence
         for presence, point in points.items()
-        if not normals
-        or (zone_scores(_gated(normals, presence), point.threshold, point.width) == 0).mean()
+        if normals
+        and (zone_scores(_gated(normals, presence), point.threshold, point.width) == 0).mean()
         >= normals_at_zero
     ]
-    presence = min(allowed or PRESENCE_GRID[-1:], key=lambda value: round(points[value].error, 9))
+    otherwise = PRESENCE_GRID[-1:] if normals else PRESENCE_GRID[:1]
+    presence = min(allowed or otherwise, key=lambda value: round(points[value].error, 9))
     return presence, points[presence]
 
 

@@ -225,3 +225,11 @@ def test_shrink_never_enlarges():
     film = np.zeros((100, 50), np.float32)
     assert shrink(film, 200) is film
     assert shrink(film, 40).shape == (40, 20)
+
+
+def test_a_damaged_pixel_data_element_is_told_as_such(new_film, encoded):
+    content = bytearray(encoded(new_film()))
+    at = content.index(b"\xe0\x7f\x10\x00OW")
+    content[at + 5] = 0
+    with pytest.raises(UndecodableInstance, match="damaged"):
+        read_radiograph(read_dataset(bytes(content)))
