@@ -162,3 +162,18 @@ def test_wrong_configurations_are_told(tmp_path, text, words):
     path.write_text(text)
     with pytest.raises(ConfigError, match=words):
         read_config(path)
+
+
+def test_negatives_are_no_films_and_have_no_labels():
+    rows = torch.linspace(0, 255, 48).to(torch.uint8)[:, None].expand(48, 48)
+    views = rows.expand(200, 1, 48, 48).contiguous()
+    still = dict.fromkeys(Augmentation.__dataclass_fields__, 0.0)
+    changed, maps = Augmenter(Augmentation(**(still | {"negatives": 0.25})), 3)(views, views // 255 + 1, 48)
+    plain, _ = Augmenter(Augmentation(**still), 3)(views, views, 48)
+    negative = (maps == 0).flatten(1).all(1)
+    assert 0.15 < negative.float().mean() < 0.35
+    assert (maps[~negative] > 0).all()
+    torch.testing.assert_close(changed[~negative], plain[~negative])
+    assert ((changed[negative] - plain[negative]).abs().mean((1, 2, 3)) > 0.05).all()
+    assert changed.min() >= 0
+    assert changed.max() <= 1

@@ -3,11 +3,51 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch.nn import functional as F  # noqa: N812 - the customary name
 
 from training.learning.settings import Augmentation
+
+
+def _turned(view: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    turns = 1 if float(torch.rand(1, generator=generator)) < 0.5 else 3
+    return torch.rot90(view, turns, (-2, -1))
+
+
+def _blank(view: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    level, spread = (float(value) for value in torch.rand(2, generator=generator))
+    noise = torch.randn(view.shape, generator=generator) * (0.05 * spread)
+    return (level + noise).to(view.device)
+
+
+def _gradient(view: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    across, down = (float(value) for value in torch.randn(2, generator=generator))
+    steps = torch.linspace(-0.7, 0.7, view.shape[-1])
+    slope = (across * steps + down * steps[:, None]) / math.hypot(across, down)
+    return (0.5 + 0.7 * slope)[None].to(view.device)
+
+
+def _cloud(view: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    cells = 2 ** int(torch.randint(2, 8, (1,), generator=generator))
+    field = torch.rand(1, 1, cells, cells, generator=generator)
+    shape = (view.shape[-2], view.shape[-1])
+    return F.interpolate(field, shape, mode="bicubic", align_corners=False)[0].to(view.device)
+
+
+def _inverted(view: torch.Tensor, _: torch.Generator) -> torch.Tensor:
+    return 1 - view
+
+
+def _upside_down(view: torch.Tensor, _: torch.Generator) -> torch.Tensor:
+    return view.flip(-2)
+
+
+NEGATIVES: tuple[Callable[[torch.Tensor, torch.Generator], torch.Tensor], ...] = (
+    _inverted, _inverted, _upside_down, _turned, _blank, _gradient, _cloud,
+)  # fmt: skip
+"""What makes a view (1, rows, columns), float32 in [0, 1], into no upright film of a chest."""
 
 
 class Augmenter:
@@ -49,7 +89,7 @@ class Augmenter:
         grid = self._grid(views.shape[0], side).to(views.device)
         warped = F.grid_sample(views.float() / 255.0, grid, align_corners=False)
         labels = F.grid_sample(maps.float(), grid, mode="nearest", align_corners=False).to(torch.uint8)
-        return self._grey_values(warped), labels
+        return self._negatives(self._grey_values(warped), labels)
 
     def _uniform(self, batch: int, limit: float) -> torch.Tensor:
         return (torch.rand(batch, 1, 1, 1, generator=self.generator) * 2 - 1) * limit
@@ -88,6 +128,17 @@ class Augmenter:
         return torch.where(
             self._rectangles(batch, side).to(device), self._fill(batch).to(device), views
         ).clamp(0, 1)
+
+    def _negatives(self, views: torch.Tensor, maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        if not self.settings.negatives:
+            return views, maps
+        chosen = self._chance(len(views), self.settings.negatives).flatten()
+        kinds = torch.randint(len(NEGATIVES), (len(views),), generator=self.generator)
+        views, maps = views.clone(), maps.clone()
+        for index in chosen.nonzero().flatten().tolist():
+            changed = NEGATIVES[int(kinds[index])](views[index], self.generator)
+            views[index], maps[index] = changed.clamp(0, 1), 0
+        return views, maps
 
     def _rectangles(self, batch: int, side: int) -> torch.Tensor:
         corner = torch.rand(batch, 2, generator=self.generator)

@@ -142,6 +142,9 @@ class Augmentation:
         Probability of a left-right flip (zone labels travel with the pixels).
     gamma, contrast, brightness : float
         Gamma in powers of e; contrast and brightness relative to the range of the view.
+    negatives : float
+        Probability that a film is made into none (inverted, upside down, turned by 90°, blank, a gradient,
+        noise) and loses its labels, so that stage I learns to find no lungs on what is no upright chest film.
     bias, noise, blur, erase : float
         Strength of a smooth additive field; standard deviation of the noise; probability of a blur;
         probability that a rectangle is filled with one grey value.
@@ -160,6 +163,7 @@ class Augmentation:
     noise: float = 0.03
     blur: float = 0.2
     erase: float = 0.3
+    negatives: float = 0.0
 
 
 @dataclass(frozen=True)
