@@ -52,6 +52,12 @@ def test_it_holds_data_and_no_tests(wheel: Path) -> None:
         "models/weights/lungs.safetensors",
         "models/weights/opacity.json",
         "models/weights/opacity.safetensors",
+        "models/weights/light/opacity.safetensors",
+        "models/weights/open/lungs.safetensors",
+        "training/configs/presets/lungs-fpn.toml",
+        "training/configs/tuning.toml",
+        "training/sample/manifest.csv",
+        "training/sample/ATTRIBUTION.md",
         "training/configs/lungs.toml",
         "training/README.md",
     } <= names
