@@ -21,29 +21,27 @@ from rich.table import Table
 from models.checkpoint import NetworkSpec, Role, load_spec, weights_folder
 from models.errors import CheckpointError
 from training.judging.complexity import Complexity, count_spec
+from training.judging.paper_tables import STAGE_I, STAGE_II
 from training.learning import presets
 from training.learning.config import ConfigError
 
+_NAMES = {
+    "unet": "U-net",
+    "unetplusplus": "U-net++",
+    "deeplabv3": "DeepLabV3",
+    "deeplabv3plus": "DeepLabV3+",
+    "fpn": "FPN",
+    "linknet": "Linknet",
+    "pspnet": "PSPNet",
+    "pan": "PAN",
+    "manet": "MA-Net",
+}
+
 PUBLISHED: Mapping[str, tuple[float, float]] = MappingProxyType(
     {
-        "lungs-unet": (55.9, 35.6),
-        "lungs-unetplusplus": (9.1, 11.5),
-        "lungs-deeplabv3": (7.3, 13.4),
-        "lungs-deeplabv3plus": (7.4, 2.2),
-        "lungs-fpn": (5.8, 9.1),
-        "lungs-linknet": (29.3, 39.9),
-        "lungs-pspnet": (29.7, 14.4),
-        "lungs-pan": (4.1, 0.3),
-        "lungs-manet": (13.4, 9.9),
-        "opacity-unet": (71.3, 115.8),
-        "opacity-unetplusplus": (27.2, 54.5),
-        "opacity-deeplabv3": (11.2, 12.7),
-        "opacity-deeplabv3plus": (16.1, 20.1),
-        "opacity-fpn": (5.8, 4.5),
-        "opacity-linknet": (4.2, 0.5),
-        "opacity-pspnet": (4.1, 0.1),
-        "opacity-pan": (26.8, 22.5),
-        "opacity-manet": (103.9, 79.7),
+        f"{role}-{preset}": (stage[name].parameters_m, stage[name].macs_g)
+        for role, stage in (("lungs", STAGE_I), ("opacity", STAGE_II))
+        for preset, name in _NAMES.items()
     }
 )
 """Parameters (millions) and multiply-adds (thousand millions) in Danilov et al. 2022, Tables 5 and 6."""

@@ -126,21 +126,32 @@ def train(
     progress = load_state(options.out, learner)
     with RunLog(options.out, config.schedule.epochs, progress.epoch) as run_log:
         while not progress.stopped and (share := share_done(run, progress)) < 1.0:
-            started = time.monotonic()
-            groups = one_epoch(run, learner, progress, run_log)
-            progress.epoch += 1
-            progress.elapsed_s += time.monotonic() - started
-            line = {"epoch": progress.epoch, "share": round(share, 3), "elapsed_s": round(progress.elapsed_s)}
-            due = progress.epoch % config.schedule.validate_every == 0 or share_done(run, progress) >= 1.0
-            figure = validate(run, learner, progress, groups) if due else None
-            if due:
-                run_log.pictures(progress.epoch, validation_pictures(learner.average, run.validation, config))
-            line |= {name: round(value, 6) for group in groups.values() for name, value in group.items()}
-            run_log.epoch(line, groups)
-            save_state(options.out, learner, progress)
+            figure = whole_epoch(run, learner, progress, run_log, share)
             if watch and figure is not None:
                 watch(progress.epoch, figure)
     return progress.best
+
+
+def whole_epoch(
+    run: Run, learner: Learner, progress: Progress, run_log: RunLog, share: float
+) -> float | None:
+    """Learn for an epoch, judge if it is due, log it and keep the state; return the figure, None if not due.
+
+    ``share`` is how much of the run was done before.
+    """
+    config, started = run.config, time.monotonic()
+    groups = one_epoch(run, learner, progress, run_log)
+    progress.epoch += 1
+    progress.elapsed_s += time.monotonic() - started
+    line = {"epoch": progress.epoch, "share": round(share, 3), "elapsed_s": round(progress.elapsed_s)}
+    due = progress.epoch % config.schedule.validate_every == 0 or share_done(run, progress) >= 1.0
+    figure = validate(run, learner, progress, groups) if due else None
+    if due:
+        run_log.pictures(progress.epoch, validation_pictures(learner.average, run.validation, config))
+    line |= {name: round(value, 6) for group in groups.values() for name, value in group.items()}
+    run_log.epoch(line, groups)
+    save_state(run.options.out, learner, progress)
+    return figure
 
 
 def one_epoch(run: Run, learner: Learner, progress: Progress, run_log: RunLog) -> dict[str, dict[str, float]]:

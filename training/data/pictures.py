@@ -10,6 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"})
+"""Endings of files that are taken for pictures, in lower case."""
+
 INSIDE, OUTSIDE = 255, 0
 """The two values of a mask as it is written."""
 

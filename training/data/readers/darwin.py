@@ -16,11 +16,10 @@ from typing import Any
 import numpy as np
 
 from training.data.film_record import FilmRecord, PrepareError, Problem, Reading, film_name
-from training.data.pictures import GreyFile, MaskFile, Picture, PictureError
+from training.data.pictures import PICTURE_SUFFIXES, GreyFile, MaskFile, Picture, PictureError
 from training.data.polygons import PolygonMask
 from training.data.readers.darwin_json import NotUnderstood, Outlines, read_coco, read_darwin_json
-from training.data.readers.metadata import group_of_finding
-from training.data.readers.supervisely import BAD_ANNOTATION, NO_PATIENTS, PICTURE_SUFFIXES
+from training.data.readers.metadata import BAD_ANNOTATION, NO_PATIENTS, group_of_finding
 
 LUNG, IGNORE, BACKGROUND = 255, 127, 0
 """Values of the semantic masks."""

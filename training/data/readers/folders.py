@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from training.data.film_record import SUBSETS, FilmRecord, PrepareError, Problem, Reading, film_name
-from training.data.pictures import GreyFile, MaskFile
+from training.data.pictures import PICTURE_SUFFIXES, GreyFile, MaskFile
 from training.data.readers.metadata import read_metadata, with_metadata
-from training.data.readers.supervisely import PICTURE_SUFFIXES
 
 IMAGE_FOLDERS = ("img", "images")
 MASK_FOLDERS = ("mask", "masks")

@@ -25,6 +25,10 @@ ALIASES = {
 """Other spellings, the published metadata's among them (Danilov et al. 2022)."""
 
 YES, NO = frozenset({"yes", "true", "1", "y"}), frozenset({"no", "false", "0", "n", ""})
+BAD_ANNOTATION = "annotation that cannot be understood"
+NO_PATIENTS = "patients are not named: each film counts as a patient of its own (see --metadata)"
+"""A fault and a note that readers of several kinds of source have."""
+
 INACCURATE = "inaccurate_labelling"
 """Tag and flag for an outline that its reader called inexact; kept, and no reason to leave a film out."""
 

@@ -20,17 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data.film_record import FilmRecord, PrepareError, Problem, ReaderScores, Reading, film_name
-from training.data.pictures import INSIDE, OUTSIDE, GreyFile, Picture, PictureError
+from training.data.pictures import INSIDE, OUTSIDE, PICTURE_SUFFIXES, GreyFile, Picture, PictureError
 from training.data.polygons import fill
-from training.data.readers.metadata import INACCURATE, group_of_finding, truth
+from training.data.readers.metadata import BAD_ANNOTATION, INACCURATE, NO_PATIENTS, group_of_finding, truth
 from training.data.readers.supervisely_bitmap import decode_bitmap, opened
 
-PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"})
 NORMAL = "Normal"
 FAULTS = (AttributeError, KeyError, TypeError, ValueError)
 """What a file of another form makes Python raise."""
-BAD_ANNOTATION = "annotation that cannot be understood"
-NO_PATIENTS = "patients are not named: each film counts as a patient of its own (see --metadata)"
 UNMARKED = "no object of a wanted class, and not tagged Normal"
 
 
