@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import socket
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -15,12 +13,15 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.filewriter import dcmwrite
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import AE, _config, build_context, evt
+from pynetdicom import _config, build_context
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
+from dicom_node.association import RemoteAE, open_association
 from dicom_node.errors import AssociationFailed, UndecodableInstance
+
+__all__ = ["RemoteAE", "StoreOutcome", "echo", "store"]
 
 logger = logging.getLogger(__name__)
 
@@ -41,27 +42,6 @@ _TRANSIENT = {
     0x0213,  # resource limitation (PS3.7 C.5)
 }
 _CONVERTIBLE = {ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian}
-
-
-@dataclass(frozen=True)
-class RemoteAE:
-    """A peer to call.
-
-    Parameters
-    ----------
-    ae_title, host, port
-        Its AE title and address.
-    timeout_s : float
-        Seconds to wait for the connection, for the association, and for each answer.
-    """
-
-    ae_title: str
-    host: str
-    port: int
-    timeout_s: float = 30.0
-
-    def __str__(self) -> str:
-        return f"{self.ae_title}@{self.host}:{self.port}"
 
 
 @dataclass(frozen=True)
@@ -152,7 +132,7 @@ def store(remote: RemoteAE, calling_ae_title: str, instances: Sequence[bytes]) -
     outgoing = [_describe(encoded) for encoded in instances]
     if not outgoing:
         return ()
-    with _association(remote, calling_ae_title, _contexts(outgoing)) as association:
+    with open_association(remote, calling_ae_title, _contexts(outgoing)) as association:
         return tuple(
             _send(association, remote, instance, number) for number, instance in enumerate(outgoing, 1)
         )
@@ -166,7 +146,7 @@ def echo(remote: RemoteAE, calling_ae_title: str) -> None:
     AssociationFailed
         If there is no association, or no Success over it.
     """
-    with _association(remote, calling_ae_title, [build_context(Verification)]) as association:
+    with open_association(remote, calling_ae_title, [build_context(Verification)]) as association:
         answer = association.send_c_echo() if association.is_established else Dataset()
         status = answer.get("Status")
         if status != _SUCCESS:
@@ -199,53 +179,6 @@ def _contexts(outgoing: Iterable[_Outgoing]) -> list[PresentationContext]:
     if len(wanted) > MAXIMUM_CONTEXTS:
         raise ValueError(f"{len(wanted)} presentation contexts needed, {MAXIMUM_CONTEXTS} possible")
     return [build_context(sop_class, syntax) for sop_class, syntax in wanted]
-
-
-@contextmanager
-def _association(
-    remote: RemoteAE, calling_ae_title: str, contexts: list[PresentationContext]
-) -> Iterator[Association]:
-    ae = AE(calling_ae_title)
-    ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = remote.timeout_s
-    connections: list[socket.socket] = []
-    handlers: list[evt.EventHandlerType] = [(evt.EVT_ACSE_SENT, _keep_connection, [connections])]
-    try:
-        try:
-            association = ae.associate(
-                remote.host, remote.port, contexts, remote.ae_title, max_pdu=0, evt_handlers=handlers
-            )
-        except OSError as error:
-            reason = error.strerror or error
-            raise AssociationFailed(f"{remote} cannot be reached ({reason}): check the host name") from error
-        # an association without any accepted context is a verdict on what was offered, not on the peer
-        if not association.is_established and not association.rejected_contexts:
-            raise AssociationFailed(_why_no_association(remote, calling_ae_title, association))
-        try:
-            yield association
-        finally:
-            association.release()
-    finally:
-        # pynetdicom leaves a socket open that was never connected, or whose peer was the first to go
-        for connection in connections:
-            connection.close()
-
-
-def _keep_connection(event: evt.Event, connections: list[socket.socket]) -> None:
-    # the request to associate passes here before the connection is tried
-    wrapped = event.assoc.dul.socket
-    if wrapped is not None and wrapped.socket is not None and wrapped.socket not in connections:
-        wrapped.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connections.append(wrapped.socket)
-
-
-def _why_no_association(remote: RemoteAE, calling_ae_title: str, association: Association) -> str:
-    answer = association.acceptor.primitive
-    if association.is_rejected and answer is not None:
-        return (
-            f"{remote} refused the association ({answer.reason_str}): let it know {calling_ae_title} as a "
-            "sender and check its own AE title"
-        )
-    return f"{remote} cannot be reached or does not speak DICOM: check host, port and that it is running"
 
 
 def _send(association: Association, remote: RemoteAE, instance: _Outgoing, number: int) -> StoreOutcome:
