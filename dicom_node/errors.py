@@ -5,6 +5,7 @@ DicomNodeError
 ├── InvalidInstance        UID malformed or contradicting the request            (C-STORE 0x0117)
 ├── MismatchedInstance     the data set does not match its SOP class             (C-STORE 0xA900)
 ├── NotEligible            not a frontal chest radiograph that could be scored   (REJECTED)
+├── CommitmentRefused      no storage commitment offered, or the request refused
 └── AssociationFailed      the peer cannot be reached or broke off               (transient)
 """
 
@@ -65,3 +66,21 @@ class AssociationFailed(DicomNodeError):
     """The peer cannot be reached, refused the association or broke it off."""
 
     transient = True
+
+
+class CommitmentRefused(DicomNodeError):
+    """The peer does not offer storage commitment, or answered the request with a failure.
+
+    Parameters
+    ----------
+    message : str
+        Who refused and what to do; no patient data.
+    status : int or None
+        Status of the N-ACTION (PS3.7 10.1.4.1.10); None where the service was not negotiated. Processing
+        failure and resource limitation are transient.
+    """
+
+    def __init__(self, message: str, status: int | None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.transient = status in (0x0110, 0x0213)
