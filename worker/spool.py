@@ -1,20 +1,40 @@
-"""The spool: received instances and finished reports as files that survive a crash.
+"""The spool: received instances and finished reports that survive a crash, in a folder or an object store.
 
-File names are SHA-256 digests of UIDs, never UIDs as received, so no sender can choose a path. A name
-exists only when its whole content is on disk: content is written aside, synced, linked, and the folder
-synced. The first content under a name stays.
+Names are SHA-256 digests of UIDs, never UIDs as received, so no sender can choose a path. The first
+content under a name stays, and a name exists only when its whole content is durable.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
-from contextlib import suppress
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Protocol
 
 from dicom_node.instance import Report
-from worker.errors import MissingInstance, StorageError
+from worker.spool_folder import FolderStore
+
+
+class Store(Protocol):
+    """Contents by name; errors are StorageError, and MissingInstance for a name that is not there."""
+
+    def put(self, name: str, content: bytes) -> bool:
+        """Keep content under a name durably; False if the name was taken: what is there stays."""
+
+    def get(self, name: str) -> bytes:
+        """Return what lies under a name."""
+
+    def remove(self, name: str) -> None:
+        """Remove a name; nothing happens if it is not there."""
+
+    def remove_all(self, prefix: str) -> None:
+        """Remove every name that begins with ``prefix``, a folder and a digest."""
+
+    def remove_leftovers(self, older_than_s: float, now: float) -> int:
+        """Delete what broken-off writers left aside; return how many."""
+
+    def free_bytes(self) -> tuple[int, int] | None:
+        """Return free and total bytes, where the store knows."""
 
 
 class Spool:
@@ -22,25 +42,21 @@ class Spool:
 
     Parameters
     ----------
-    root : pathlib.Path
-        Folder of the spool; made if it is not there.
+    location : str or pathlib.Path
+        A folder (a path, or ``file://…``), or the URL of an object store (``s3://bucket/prefix``).
+    options : Mapping, optional
+        What an object store needs to be reached; see ``worker.spool_objects``.
 
     Raises
     ------
     StorageError
-        When the folder cannot be made or written.
+        When the place cannot be made, reached or written.
+    SettingsError
+        When the location is neither folder nor object store.
     """
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
-        try:
-            for folder in ("instances", "reports", "incoming"):
-                (root / folder).mkdir(parents=True, exist_ok=True)
-            _sync_folder(root)
-        except OSError as error:
-            raise StorageError(
-                f"the spool {root} cannot be written ({error.strerror}): check CXR_DATA_DIR and its rights"
-            ) from error
+    def __init__(self, location: str | Path, options: Mapping[str, object] | None = None) -> None:
+        self._store = _open_store(location, options or {})
 
     def write_instance(self, sop_instance_uid: str, encoded: bytes) -> bool:
         """Keep a received instance durably.
@@ -62,7 +78,7 @@ class Spool:
         StorageError
             When bytes or folder entry could not be made durable.
         """
-        return self._write(self._instance_path(sop_instance_uid), encoded)
+        return self._store.put(_instance(sop_instance_uid), encoded)
 
     def read_instance(self, sop_instance_uid: str) -> bytes:
         """Return the PS3.10 bytes of an instance.
@@ -74,7 +90,7 @@ class Spool:
         StorageError
             When the file cannot be read.
         """
-        return self._read(self._instance_path(sop_instance_uid))
+        return self._store.get(_instance(sop_instance_uid))
 
     def write_report(self, sop_instance_uid: str, variant: str, report: Report) -> None:
         """Keep both objects of a report; a report of the same variant that is there already stays.
@@ -93,8 +109,8 @@ class Spool:
         StorageError
             When one could not be made durable.
         """
-        self._write(self._report_path(sop_instance_uid, variant, "sr"), report.structured_report)
-        self._write(self._report_path(sop_instance_uid, variant, "sc"), report.secondary_capture)
+        self._store.put(_report(sop_instance_uid, variant, "sr"), report.structured_report)
+        self._store.put(_report(sop_instance_uid, variant, "sc"), report.secondary_capture)
 
     def read_report(self, sop_instance_uid: str, variant: str) -> Report:
         """Return the report first written for this instance and variant.
@@ -107,17 +123,20 @@ class Spool:
             When it cannot be read.
         """
         return Report(
-            structured_report=self._read(self._report_path(sop_instance_uid, variant, "sr")),
-            secondary_capture=self._read(self._report_path(sop_instance_uid, variant, "sc")),
+            structured_report=self._store.get(_report(sop_instance_uid, variant, "sr")),
+            secondary_capture=self._store.get(_report(sop_instance_uid, variant, "sc")),
         )
 
     def remove(self, sop_instance_uid: str) -> None:
-        """Delete the instance and all its reports; nothing happens if there are none."""
-        for path in (
-            *(self._root / "reports").glob(f"{_digest(sop_instance_uid)}.*"),
-            self._instance_path(sop_instance_uid),
-        ):
-            path.unlink(missing_ok=True)
+        """Delete the instance and all its reports; nothing happens if there are none.
+
+        Raises
+        ------
+        StorageError
+            When something could not be removed.
+        """
+        self._store.remove_all(f"reports/{_digest(sop_instance_uid)}.")
+        self._store.remove(_instance(sop_instance_uid))
 
     def remove_leftovers(self, older_than_s: float, now: float) -> int:
         """Delete half-written files that a crash left aside; return how many.
@@ -129,70 +148,39 @@ class Spool:
         now : float
             Seconds since the epoch.
         """
-        count = 0
-        for path in (self._root / "incoming").iterdir():
-            with suppress(FileNotFoundError):
-                if now - path.stat().st_mtime > older_than_s:
-                    path.unlink()
-                    count += 1
-        return count
+        return self._store.remove_leftovers(older_than_s, now)
 
-    def _instance_path(self, sop_instance_uid: str) -> Path:
-        return self._root / "instances" / f"{_digest(sop_instance_uid)}.dcm"
+    def free_bytes(self) -> tuple[int, int] | None:
+        """Return free and total bytes of the file system; None for an object store, which does not say.
 
-    def _report_path(self, sop_instance_uid: str, variant: str, kind: str) -> Path:
-        return self._root / "reports" / f"{_digest(sop_instance_uid)}.{variant}.{kind}.dcm"
+        Raises
+        ------
+        StorageError
+            When the folder is away.
+        """
+        return self._store.free_bytes()
 
-    def _write(self, path: Path, content: bytes) -> bool:
-        try:
-            new = self._link_once(path, content)
-            # Also when the name was there: another process may have linked it and not synced yet.
-            _sync_folder(path.parent)
-        except OSError as error:
-            raise StorageError(
-                f"the spool cannot be written ({error.strerror}): "
-                "check the data folder's free space and rights"
-            ) from error
-        return new
 
-    def _link_once(self, path: Path, content: bytes) -> bool:
-        if path.exists():
-            return False
-        descriptor, name = tempfile.mkstemp(dir=self._root / "incoming")
-        aside = Path(name)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.link(aside, path)
-        except FileExistsError:
-            return False
-        finally:
-            aside.unlink(missing_ok=True)
-        return True
+def _open_store(location: str | Path, options: Mapping[str, object]) -> Store:
+    if isinstance(location, Path):
+        return FolderStore(location)
+    protocol, separator, place = location.partition("://")
+    if not separator:
+        return FolderStore(Path(location))
+    if protocol in {"file", "local"}:
+        return FolderStore(Path(place))
+    from worker.spool_objects import ObjectStore  # noqa: PLC0415 - fsspec, which a folder does without
 
-    @staticmethod
-    def _read(path: Path) -> bytes:
-        try:
-            return path.read_bytes()
-        except FileNotFoundError:
-            raise MissingInstance(
-                "the file is no longer in the spool: send the image again, or check the data folder"
-            ) from None
-        except OSError as error:
-            raise StorageError(
-                f"the spool cannot be read ({error.strerror}): check the data folder"
-            ) from error
+    return ObjectStore(location, options)
+
+
+def _instance(sop_instance_uid: str) -> str:
+    return f"instances/{_digest(sop_instance_uid)}.dcm"
+
+
+def _report(sop_instance_uid: str, variant: str, kind: str) -> str:
+    return f"reports/{_digest(sop_instance_uid)}.{variant}.{kind}.dcm"
 
 
 def _digest(uid: str) -> str:
     return hashlib.sha256(uid.encode()).hexdigest()
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
