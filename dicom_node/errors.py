@@ -5,6 +5,7 @@ DicomNodeError
 ├── InvalidInstance        UID malformed or contradicting the request            (C-STORE 0x0117)
 ├── MismatchedInstance     the data set does not match its SOP class             (C-STORE 0xA900)
 ├── NotEligible            not a frontal chest radiograph that could be scored   (REJECTED)
+├── TLSUnusable            certificate, key or authority missing or unfit        (settings)
 ├── CommitmentRefused      no storage commitment offered, or the request refused
 └── AssociationFailed      the peer cannot be reached or broke off               (transient)
 """
@@ -84,3 +85,7 @@ class CommitmentRefused(DicomNodeError):
         super().__init__(message)
         self.status = status
         self.transient = status in (0x0110, 0x0213)
+
+
+class TLSUnusable(DicomNodeError):
+    """A certificate, its key or the authority's certificate is missing or cannot be used."""
