@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import psycopg
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from psycopg.abc import PQGen
+from psycopg.pq import TransactionStatus
 from sqlalchemy import URL, Engine, create_engine, event, text
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
@@ -18,22 +21,46 @@ from sqlalchemy.orm import Session
 
 from worker.errors import SchemaError, StorageError
 
-_CONNECT_WITHIN_S = 10
+_T = TypeVar("_T")
+
+ANSWER_WITHIN_S = 15.0
+"""How long a PostgreSQL that has taken a question may think before it is taken for dead."""
+
+_CONNECT_WITHIN_S = 5
+# A network that is cut, or a host that lost its power, is noticed within 15 s on both sides; else a server
+# keeps the locks of a host that is gone for hours.
+_NOTICE_A_CUT = {
+    "keepalives": 1,
+    "keepalives_idle": 5,
+    "keepalives_interval": 3,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
+_SERVER_NOTICES_A_CUT = (
+    "SET tcp_keepalives_idle = 5",
+    "SET tcp_keepalives_interval = 3",
+    "SET tcp_keepalives_count = 3",
+    "SET tcp_user_timeout = 15000",
+    "SET idle_in_transaction_session_timeout = 30000",
+)
 _MIGRATION_LOCK = 0x43585221
 """Key of the PostgreSQL advisory lock that lets one process migrate at a time."""
 
 
-def open_engine(url: URL) -> Engine:
+def open_engine(url: URL, answer_within_s: float | None = ANSWER_WITHIN_S) -> Engine:
     """Return an engine with the durability that the journal promises.
 
     Parameters
     ----------
     url : sqlalchemy.URL
         SQLite (WAL, synchronous FULL: a commit survives a power cut) or PostgreSQL.
+    answer_within_s : float, optional
+        How long PostgreSQL may take for one statement; None for a migration, which may take long.
     """
+    if url.get_backend_name() == "postgresql":
+        return _open_postgresql(url, answer_within_s)
     if url.get_backend_name() != "sqlite":
-        waiting = {} if "connect_timeout" in url.query else {"connect_timeout": _CONNECT_WITHIN_S}
-        return create_engine(url, pool_pre_ping=True, connect_args=waiting)
+        return create_engine(url, pool_pre_ping=True)
     engine = create_engine(url, connect_args={"timeout": 30})
 
     @event.listens_for(engine, "connect")
@@ -48,6 +75,57 @@ def open_engine(url: URL) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
+
+
+def _open_postgresql(url: URL, answer_within_s: float | None) -> Engine:
+    waiting = {"connect_timeout": _CONNECT_WITHIN_S, **_NOTICE_A_CUT}
+    for name in waiting.keys() & url.query.keys():
+        del waiting[name]
+    engine = create_engine(url, pool_pre_ping=True, pool_timeout=10, connect_args=waiting)
+
+    @event.listens_for(engine, "do_connect")
+    def _connect(_dialect: object, _record: object, arguments: Any, named: Any) -> Any:
+        connection = ImpatientConnection.connect(*arguments, **named)
+        connection.answer_within_s = answer_within_s
+        return connection
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: object) -> None:
+        # As statements, not as start-up options: PgBouncer refuses those.
+        for statement in _SERVER_NOTICES_A_CUT:
+            connection.execute(statement)
+        if answer_within_s is not None:
+            connection.execute(f"SET statement_timeout = {int(answer_within_s * 1000)}")
+        connection.commit()
+
+    return engine
+
+
+class ImpatientConnection(psycopg.Connection[Any]):
+    """A connection whose server may not leave a statement unanswered for ever.
+
+    Neither keepalive nor statement timeout ends the wait for a server process that is stopped or starved:
+    its kernel still acknowledges, and its clock does not run.
+    """
+
+    answer_within_s: float | None = None
+
+    def wait(self, gen: PQGen[_T], interval: float = 0.1, timeout: float | None = None) -> _T:
+        """Wait as psycopg does, and close the connection when the time is over.
+
+        Raises
+        ------
+        psycopg.OperationalError
+            When there is no answer in time.
+        """
+        limit_s = self.answer_within_s if timeout is None else timeout
+        try:
+            return super().wait(gen, interval, limit_s)
+        except psycopg.OperationalError:
+            if self.pgconn.transaction_status != TransactionStatus.ACTIVE:
+                raise
+            self.close()
+            raise psycopg.OperationalError(f"no answer within {limit_s:g} s") from None
 
 
 @contextmanager
