@@ -200,11 +200,12 @@ def requeue(settings: Settings, uids: Sequence[str], failed: bool) -> None:
 
 
 @_command
-def purge(settings: Settings) -> None:
+@click.option("--failed", is_flag=True, help="Also of images that failed longer ago than that.")
+def purge(settings: Settings, failed: bool) -> None:
     """Remove the files of images whose results were delivered longer ago than the retention time."""
     from worker import operate  # noqa: PLC0415
 
-    operate.purge_now(settings)
+    operate.purge_now(settings, failed)
 
 
 @_command

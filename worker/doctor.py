@@ -10,12 +10,14 @@ from rich.console import Console
 from rich.table import Table
 
 from dicom_node.errors import DicomNodeError
+from dicom_node.storage_commitment import offers_commitment
 from dicom_node.storage_scu import RemoteAE, echo
 from models.errors import ModelError
 from worker.database import open_engine, require_current
+from worker.destination import Destination
 from worker.errors import StorageError, WorkerError
-from worker.service import load_scorer
-from worker.settings import Destination, Settings
+from worker.service import load_scorer, node_settings, route
+from worker.settings import Settings
 from worker.spool import Spool
 from worker.tasks import make_queue
 
@@ -33,12 +35,18 @@ def examine(settings: Settings) -> bool:
     """Run every check and print a table; return whether all passed."""
     checks: list[tuple[str, Callable[[], str]]] = [
         ("calling AE titles", lambda: _callers(settings)),
+        ("TLS", lambda: _tls(settings)),
         ("data folder", lambda: _data_folder(settings)),
         ("database", lambda: _database(settings)),
         ("broker", lambda: _broker(settings)),
         ("weights", lambda: _weights(settings)),
         ("destinations", lambda: _destinations(settings)),
         *((f"C-ECHO {one.name}", _echo_check(settings, one)) for one in settings.destinations),
+        *(
+            (f"commitment {one.name}", _commitment_check(settings, one))
+            for one in settings.destinations
+            if one.commitment
+        ),
     ]
     findings = [_run(what, check) for what, check in checks]
     table = Table(title="cxr-worker doctor")
@@ -65,11 +73,21 @@ def _callers(settings: Settings) -> str:
     return ", ".join(settings.calling_ae_titles)
 
 
+def _tls(settings: Settings) -> str:
+    if node_settings(settings).tls is None:
+        return "not set: images and results travel in the clear; keep the node on a trusted network"
+    if settings.tls_require_client_certificate:
+        return "senders must show a certificate"
+    return "encrypted, but senders need no certificate"
+
+
 def _data_folder(settings: Settings) -> str:
-    spool = Spool(settings.data_dir / "spool")
+    spool = Spool(settings.spool_url or settings.data_dir / "spool", settings.spool_options)
     spool.write_instance("doctor", b"test")
     spool.remove("doctor")
-    return f"{settings.data_dir} can be written"
+    space = spool.free_bytes()
+    free = "" if space is None else f", {space[0] // 2**20} MB free"
+    return f"{settings.spool_url or settings.data_dir} can be written{free}"
 
 
 def _database(settings: Settings) -> str:
@@ -104,8 +122,26 @@ def _destinations(settings: Settings) -> str:
 
 def _echo_check(settings: Settings, destination: Destination) -> Callable[[], str]:
     def check() -> str:
-        remote = RemoteAE(destination.ae_title, destination.host, destination.port, destination.timeout_s)
+        remote = route(settings, destination).remote
+        if not isinstance(remote, RemoteAE):
+            return "a web service; tried when the first result goes there"
         echo(remote, settings.ae_title)
-        return "answers"
+        return "answers, over TLS" if remote.tls else "answers"
+
+    return check
+
+
+def _commitment_check(settings: Settings, destination: Destination) -> Callable[[], str]:
+    def check() -> str:
+        callers = settings.calling_ae_titles
+        if destination.ae_title not in callers and "*" not in callers:
+            raise WorkerError(
+                f"{destination.ae_title} may not call here, so its answers are refused: "
+                "add it to CXR_ALLOWED_CALLING_AE_TITLES"
+            )
+        remote = route(settings, destination).remote
+        if isinstance(remote, RemoteAE) and not offers_commitment(remote, settings.ae_title):
+            raise WorkerError("not offered by the destination: switch it on there, or set commitment = false")
+        return "offered"
 
     return check

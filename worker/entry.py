@@ -21,7 +21,7 @@ class EntryStatus(StrEnum):
     STORED = "STORED"
     """Every destination has taken its report."""
     COMMITTED = "COMMITTED"
-    """Every destination has committed to keeping the report."""
+    """Every destination has taken its report, and all that were asked have committed to keeping it."""
     REJECTED = "REJECTED"
     """Not eligible: recorded with a coded reason, nothing sent."""
     FAILED = "FAILED"
@@ -32,9 +32,15 @@ class DeliveryStatus(StrEnum):
     """Where one report on its way to one destination stands."""
 
     PENDING = "PENDING"
+    """To be sent when due."""
     SENDING = "SENDING"
+    """One task holds it."""
     STORED = "STORED"
+    """The destination answered Success or Warning; with ``due_at`` set, commitment is still to come."""
+    COMMITTED = "COMMITTED"
+    """The destination has committed to keeping it (PS3.4 annex J)."""
     FAILED = "FAILED"
+    """Refused for good, or given up."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,11 @@ class JournalEntry:
 
 @dataclass(frozen=True)
 class Delivery:
-    """One report on its way to one destination; ``variant`` names the report in the spool."""
+    """One report on its way to one destination.
+
+    ``variant`` names the report in the spool; ``stored`` holds SOP Class and SOP Instance UID of what the
+    destination has taken.
+    """
 
     sop_instance_uid: str
     destination: str
@@ -70,6 +80,57 @@ class Delivery:
     created_at: datetime
     updated_at: datetime
     due_at: datetime | None
+    stored: tuple[tuple[str, str], ...] = ()
+    asks_commitment: bool = False
+
+
+@dataclass(frozen=True)
+class Settlement:
+    """How an attempt to deliver went.
+
+    Parameters
+    ----------
+    status : DeliveryStatus
+        STORED, FAILED, or PENDING to try again.
+    message : str
+        What the destination answered, in words.
+    reached : bool
+        Whether the destination answered at all; one that did not is left alone for a while.
+    tried : bool
+        Whether the report was sent at all; without an association nothing is learnt about it.
+    stored : tuple
+        SOP Class and SOP Instance UID of what it has taken.
+    asks_commitment : bool
+        Whether it is to be asked for commitment to that.
+    """
+
+    status: DeliveryStatus
+    message: str
+    reached: bool = True
+    tried: bool = True
+    stored: tuple[tuple[str, str], ...] = ()
+    asks_commitment: bool = False
+
+
+@dataclass(frozen=True)
+class CommitmentRequest:
+    """A destination to be asked for commitment to ``stored``; ``asked`` counts the requests, this one too."""
+
+    transaction_uid: str
+    sop_instance_uid: str
+    destination: str
+    stored: tuple[tuple[str, str], ...]
+    asked: int
+
+
+@dataclass(frozen=True)
+class DestinationHealth:
+    """A destination, how often in a row it could not be reached, and until when it is left alone."""
+
+    name: str
+    failures: int
+    resting_until: datetime | None
+    message: str | None
 
 
 @dataclass(frozen=True)

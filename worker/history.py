@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, case, func, select
 
 from worker.database import transaction
-from worker.entry import Delivery, EntryStatus, JournalEntry
-from worker.schema import DeliveryRow, EntryRow, EventRow
+from worker.entry import Delivery, DeliveryStatus, DestinationHealth, EntryStatus, JournalEntry
+from worker.schema import DeliveryRow, DestinationRow, EntryRow, EventRow
 
 
 class History:
@@ -73,4 +73,21 @@ class History:
                 .where(EntryRow.status.in_([EntryStatus.RECEIVED, EntryStatus.SCORING]))
                 .order_by(EntryRow.received_at)
                 .limit(1)
+            )
+
+    def destinations(self) -> tuple[tuple[DestinationHealth, int], ...]:
+        """Return every destination that has had a delivery, with how many wait for it, by name."""
+        waiting = (DeliveryStatus.PENDING, DeliveryStatus.SENDING)
+        with transaction(self._engine) as session:
+            found = session.execute(
+                select(
+                    DeliveryRow.destination,
+                    func.sum(case((DeliveryRow.status.in_(waiting), 1), else_=0)),
+                )
+                .group_by(DeliveryRow.destination)
+                .order_by(DeliveryRow.destination)
+            ).all()
+            known = {row.name: row.value() for row in session.scalars(select(DestinationRow))}
+            return tuple(
+                (known.get(name, DestinationHealth(name, 0, None, None)), int(count)) for name, count in found
             )

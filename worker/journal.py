@@ -1,7 +1,7 @@
 """The journal: what happens to every instance; the truth that queues only ring about.
 
-Every method is one transaction. Values leave, rows do not. Operators read it through ``worker.history``;
-``worker.upkeep`` mends it.
+Every method is one transaction. Values leave, rows do not. ``worker.deliveries`` has the reports' way to
+their destinations; operators read the journal through ``worker.history``; ``worker.upkeep`` mends it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from dicom_node.instance import ReceivedInstance
 from worker.database import transaction
-from worker.entry import Delivery, DeliveryStatus, EntryStatus, JournalEntry
+from worker.entry import DeliveryStatus, EntryStatus, JournalEntry
 from worker.schema import DeliveryRow, EntryRow, EventRow
 
 
@@ -99,7 +99,7 @@ class Journal:
                     status=EntryStatus.SCORING, attempts=EntryRow.attempts + 1, updated_at=now, due_at=None
                 )
             )
-            if _count(taken) == 0:
+            if changed(taken) == 0:
                 return None
             row = session.get_one(EntryRow, sop_instance_uid)
             tell(session, sop_instance_uid, now, f"scoring, attempt {row.attempts}")
@@ -173,83 +173,32 @@ class Journal:
             tell(session, entry.sop_instance_uid, now, f"{status.lower()}: {reason}: {message}")
             return True
 
-    def release(self, entry: JournalEntry, message: str, due_at: datetime) -> bool:
-        """Give a claim back to be tried again at ``due_at``; False if it had been taken over."""
+    def release(self, entry: JournalEntry, message: str, due_at: datetime, *, counted: bool = True) -> bool:
+        """Give a claim back to be tried again at ``due_at``; False if it had been taken over.
+
+        Parameters
+        ----------
+        entry : JournalEntry
+            The claim.
+        message : str
+            What went wrong, without patient data.
+        due_at : datetime.datetime
+            When to try again.
+        counted : bool
+            Whether the attempt counts; one that a broken disk or database ended says nothing of the image.
+        """
         now = datetime.now(UTC)
         with transaction(self._engine) as session:
             values = {
                 "status": EntryStatus.RECEIVED,
                 "message": message,
+                "attempts": entry.attempts if counted else entry.attempts - 1,
                 "due_at": due_at,
                 "rung_at": None,
             }
             if not _close(session, entry, now, values):
                 return False
             tell(session, entry.sop_instance_uid, now, f"attempt {entry.attempts} failed: {message}")
-            return True
-
-    def claim_delivery(self, sop_instance_uid: str) -> Delivery | None:
-        """Take one delivery of this instance that is due; None if there is none."""
-        now = datetime.now(UTC)
-        with transaction(self._engine) as session:
-            row = session.scalars(
-                select(DeliveryRow)
-                .where(
-                    DeliveryRow.sop_instance_uid == sop_instance_uid,
-                    DeliveryRow.status == DeliveryStatus.PENDING,
-                    DeliveryRow.due_at <= now,
-                )
-                .order_by(DeliveryRow.due_at)
-                .limit(1)
-                .with_for_update(skip_locked=True)
-            ).first()
-            if row is None:
-                return None
-            row.status, row.due_at, row.updated_at = DeliveryStatus.SENDING, None, now
-            row.attempts += 1
-            session.flush()
-            return row.value()
-
-    def settle_delivery(
-        self, delivery: Delivery, status: DeliveryStatus, message: str, due_at: datetime | None = None
-    ) -> bool:
-        """Record how an attempt to deliver went, and close the entry when every destination is settled.
-
-        Parameters
-        ----------
-        delivery : Delivery
-            The claim.
-        status : DeliveryStatus
-            STORED, FAILED, or PENDING to try again at ``due_at``.
-        message : str
-            What the destination answered, in words.
-        due_at : datetime.datetime, optional
-            When to try again.
-
-        Returns
-        -------
-        bool
-            False if the claim had been taken over; then nothing is changed.
-        """
-        now = datetime.now(UTC)
-        with transaction(self._engine) as session:
-            # The entry's row is locked first by every path that may close it: no lost last delivery.
-            entry = session.get_one(EntryRow, delivery.sop_instance_uid, with_for_update=True)
-            settled = session.execute(
-                update(DeliveryRow)
-                .where(
-                    DeliveryRow.sop_instance_uid == delivery.sop_instance_uid,
-                    DeliveryRow.destination == delivery.destination,
-                    DeliveryRow.status == DeliveryStatus.SENDING,
-                    DeliveryRow.attempts == delivery.attempts,
-                    DeliveryRow.updated_at == delivery.updated_at,
-                )
-                .values(status=status, message=message, due_at=due_at, rung_at=None, updated_at=now)
-            )
-            if _count(settled) == 0:
-                return False
-            tell(session, entry.sop_instance_uid, now, f"{delivery.destination}: {message}")
-            _close_when_settled(session, entry, now)
             return True
 
 
@@ -269,24 +218,7 @@ def _close(session: Session, entry: JournalEntry, now: datetime, values: Mapping
         )
         .values({"reason": None, "message": None, "due_at": None, **values, "updated_at": now})
     )
-    return _count(closed) == 1
-
-
-def _close_when_settled(session: Session, entry: EntryRow, now: datetime) -> None:
-    deliveries = session.scalars(
-        select(DeliveryRow)
-        .where(DeliveryRow.sop_instance_uid == entry.sop_instance_uid)
-        .execution_options(populate_existing=True)
-    ).all()
-    states = {row.status for row in deliveries}
-    if states & {DeliveryStatus.PENDING, DeliveryStatus.SENDING}:
-        return
-    entry.updated_at = now
-    entry.message = "; ".join(f"{row.destination}: {row.message}" for row in deliveries)
-    if DeliveryStatus.FAILED in states:
-        entry.status, entry.reason = EntryStatus.FAILED, "delivery-refused"
-    else:
-        entry.status = EntryStatus.STORED
+    return changed(closed) == 1
 
 
 def revive(session: Session, row: EntryRow, now: datetime) -> None:
@@ -305,5 +237,6 @@ def revive(session: Session, row: EntryRow, now: datetime) -> None:
     )
 
 
-def _count(result: Any) -> int:
+def changed(result: Any) -> int:
+    """Return how many rows a statement changed."""
     return int(result.rowcount)

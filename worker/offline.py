@@ -21,7 +21,8 @@ from dicom_node.report_settings import ReportSettings
 from dicom_node.secondary_capture import render_overlay
 from models.result import ZONE_ORDER
 from worker.errors import WorkerError
-from worker.pipeline import Scorer, assess, describe
+from worker.pipeline import assess, describe
+from worker.stages import Scorer
 from worker.summary import refuse, summarise
 
 if TYPE_CHECKING:

@@ -25,15 +25,11 @@ def show_status(settings: Settings, sop_instance_uid: str | None, as_json: bool)
     WorkerError
         When the image is unknown.
     """
-    history = _service(settings).history
+    service = _service(settings)
+    history = service.history
     console = Console()
     if sop_instance_uid is None:
-        counts, waiting = history.counts(), history.oldest_waiting()
-        if as_json:
-            oldest = None if waiting is None else waiting.isoformat()
-            click.echo(json.dumps({"counts": counts, "oldest_waiting": oldest}, indent=2))
-        else:
-            tables.print_counts(console, counts, waiting)
+        _show_queue(service, console, as_json)
         return
     entry = history.entry(sop_instance_uid)
     if entry is None:
@@ -55,9 +51,28 @@ def requeue(settings: Settings, uids: Sequence[str] | None) -> None:
     click.echo(f"{len(taken)} requeued")
 
 
-def purge_now(settings: Settings) -> None:
-    """Apply retention once."""
-    click.echo(f"files of {purge(_service(settings).sweeping)} images removed")
+def purge_now(settings: Settings, failed: bool) -> None:
+    """Apply retention once; with ``failed``, also to images that failed."""
+    click.echo(f"files of {purge(_service(settings).sweeping, failed=failed)} images removed")
+
+
+def _show_queue(service: Service, console: Console, as_json: bool) -> None:
+    counts, waiting = service.history.counts(), service.history.oldest_waiting()
+    destinations = service.history.destinations()
+    refusal = service.refuse()
+    if as_json:
+        told = {
+            "counts": counts,
+            "oldest_waiting": None if waiting is None else waiting.isoformat(),
+            "destinations": [{**asdict(health), "waiting": count} for health, count in destinations],
+            "refusing_images": refusal,
+        }
+        click.echo(json.dumps(told, indent=2, default=str))
+        return
+    tables.print_counts(console, counts, waiting)
+    tables.print_destinations(console, destinations)
+    if refusal:
+        console.print(f"no images are taken: {refusal}", highlight=False)
 
 
 def _service(settings: Settings) -> Service:

@@ -1,4 +1,4 @@
-"""The story of one image: accept it, score it, deliver its report, and ring again for what waits.
+"""The story of one image: accept it, score it, deliver its report, hear that it is kept, ring for what waits.
 
 ::
 
@@ -6,7 +6,8 @@
                                    score ◄───────────┘
                                      └─► report in the spool, journal REPORTED ─► bell
                                    deliver ◄─────────────────────────────────────┘
-                                     └─► journal STORED
+                                     └─► journal STORED ─► asks for storage commitment
+    N-EVENT-REPORT ─► confirm ─► journal COMMITTED, or sent again
 
 The journal is the truth and the queue is a doorbell: each step commits first and rings afterwards, each
 step begins by claiming, and a bell that rings twice finds nothing to claim.
@@ -17,89 +18,42 @@ from __future__ import annotations
 import logging
 import time
 import traceback
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from dicom_node.errors import AssociationFailed, DicomNodeError, NotEligible, UndecodableInstance
+from dicom_node.errors import (
+    AssociationFailed,
+    CommitmentRefused,
+    DicomNodeError,
+    NotEligible,
+    UndecodableInstance,
+)
 from dicom_node.instance import ReceivedInstance
 from dicom_node.report_settings import ReportSettings
-from dicom_node.storage_scu import RemoteAE, store
-from worker.entry import DeliveryStatus, EntryStatus
-from worker.errors import MissingInstance, WorkerError
+from dicom_node.storage_commitment import references, request_commitment
+from dicom_node.storage_scu import RemoteAE, StoreOutcome, store
+from worker.entry import DeliveryStatus, EntryStatus, Settlement
+from worker.errors import MissingInstance, StorageError, WorkerError
 from worker.retry import judge_delivery, retry_at
 from worker.summary import summarise
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from dicom_node.pixels import Radiograph
-    from models.result import AlgorithmId, Result
-    from worker.entry import Delivery, JournalEntry
+    from dicom_node.storage_commitment import CommitmentResult
+    from dicom_node.stow_rs import RemoteWeb
+    from models.result import Result
+    from worker.deliveries import Deliveries
+    from worker.entry import CommitmentRequest, Delivery, JournalEntry
     from worker.journal import Journal
     from worker.spool import Spool
-    from worker.upkeep import Upkeep
+    from worker.stages import Delivering, Doorbell, Scorer, Scoring, Sweeping
 
 logger = logging.getLogger(__name__)
 
-
-class Doorbell(Protocol):
-    """Wakes whoever does the next step; never raises, since the sweeper rings again."""
-
-    def ring_score(self, sop_instance_uid: str) -> None:
-        """Say that an instance waits to be scored."""
-
-    def ring_deliver(self, sop_instance_uid: str) -> None:
-        """Say that a report waits to be delivered."""
-
-
-class Scorer(Protocol):
-    """An algorithm: a radiograph's pixels in, its result out."""
-
-    @property
-    def algorithm(self) -> AlgorithmId:
-        """What it is, exactly."""
-
-    def score(self, pixels: NDArray[np.float32]) -> Result:
-        """Score pixels of shape (rows, columns) in [0, 1], the patient's right at the left."""
-
-
-@dataclass(frozen=True)
-class Scoring:
-    """What scoring needs; ``forms`` says in which form each destination wants its report."""
-
-    spool: Spool
-    journal: Journal
-    doorbell: Doorbell
-    scorer: Scorer
-    forms: Mapping[str, ReportSettings]
-    maximum_attempts: int
-
-
-@dataclass(frozen=True)
-class Delivering:
-    """What delivering needs; ``remotes`` by the destination's name."""
-
-    spool: Spool
-    journal: Journal
-    remotes: Mapping[str, RemoteAE]
-    calling_ae_title: str
-    give_up_after: timedelta
-
-
-@dataclass(frozen=True)
-class Sweeping:
-    """What the sweeper needs."""
-
-    spool: Spool
-    upkeep: Upkeep
-    doorbell: Doorbell
-    claim_timeout: timedelta
-    ring_again_after: timedelta
-    keep_delivered: timedelta
-    maximum_attempts: int
+_PUT_OFF = timedelta(seconds=10)
+"""How long a step waits for a disk or database that failed it."""
 
 
 def accept(instance: ReceivedInstance, spool: Spool, journal: Journal, doorbell: Doorbell) -> None:
@@ -133,7 +87,7 @@ def score(sop_instance_uid: str, stage: Scoring) -> None:
     started = time.monotonic()
     try:
         radiograph, result = assess(stage.spool.read_instance(sop_instance_uid), stage.scorer)
-        deliveries = _write_reports(radiograph, result, stage)
+        deliveries = _write_reports(entry, radiograph, result, stage)
     except NotEligible as refusal:
         stage.journal.mark_rejected(entry, refusal.reason, refusal.message)
         logger.info("%s not eligible: %s", sop_instance_uid, refusal.reason)
@@ -171,23 +125,46 @@ def assess(encoded: bytes, scorer: Scorer) -> tuple[Radiograph, Result]:
 
 
 def deliver(sop_instance_uid: str, stage: Delivering) -> None:
-    """Send what is due of one instance's reports, destination by destination.
+    """Send what is due of one instance's reports, and ask for commitment to what was taken.
 
     Raises
     ------
     StorageError
         When journal or spool cannot be used; the sweeper rings again.
     """
-    while delivery := stage.journal.claim_delivery(sop_instance_uid):
-        status, message = _send(delivery, stage)
+    while delivery := stage.deliveries.claim(sop_instance_uid):
+        settlement = _send(delivery, stage)
         now = datetime.now(UTC)
-        if status is DeliveryStatus.PENDING and now - delivery.created_at > stage.give_up_after:
-            status = DeliveryStatus.FAILED
-            message += "; given up: mend the destination, then `cxr-worker requeue`"
-        due_at = retry_at(delivery.attempts, now) if status is DeliveryStatus.PENDING else None
-        stage.journal.settle_delivery(delivery, status, message, due_at)
-        level = logging.INFO if status is DeliveryStatus.STORED else logging.WARNING
-        logger.log(level, "%s to %s: %s", sop_instance_uid, delivery.destination, message)
+        due_at = None
+        if settlement.status is DeliveryStatus.PENDING:
+            # Without an association nothing is learnt of this report: the destination rests, not the report.
+            due_at = retry_at(delivery.attempts, now) if settlement.tried else now
+        stage.deliveries.settle(delivery, settlement, due_at)
+        if settlement.reached:
+            stage.deliveries.note_reached(delivery.destination)
+        else:
+            stage.deliveries.note_unreached(delivery.destination, settlement.message)
+        level = logging.INFO if settlement.status is DeliveryStatus.STORED else logging.WARNING
+        logger.log(level, "%s to %s: %s", sop_instance_uid, delivery.destination, settlement.message)
+    while request := stage.deliveries.claim_commitment(sop_instance_uid):
+        _ask(request, stage)
+
+
+def confirm(result: CommitmentResult, deliveries: Deliveries, doorbell: Doorbell) -> bool:
+    """Hear a destination's word on a request for commitment; return whether such a request was made here.
+
+    Raises
+    ------
+    StorageError
+        When the journal cannot be used; the destination should say it again.
+    """
+    delivery = deliveries.record_commitment(result)
+    if delivery is None:
+        return False
+    logger.info("%s to %s: %s", delivery.sop_instance_uid, delivery.destination, delivery.status)
+    if delivery.status is DeliveryStatus.PENDING:
+        doorbell.ring_deliver(delivery.sop_instance_uid)
+    return True
 
 
 def sweep(stage: Sweeping) -> None:
@@ -200,6 +177,7 @@ def sweep(stage: Sweeping) -> None:
     """
     now = datetime.now(UTC)
     stage.upkeep.restore_stale(now - stage.claim_timeout, stage.maximum_attempts)
+    stage.upkeep.give_up(now - stage.give_up_after)
     overdue = stage.upkeep.take_overdue(now - stage.ring_again_after)
     for uid in overdue.to_score:
         stage.doorbell.ring_score(uid)
@@ -208,17 +186,30 @@ def sweep(stage: Sweeping) -> None:
     purge(stage)
 
 
-def purge(stage: Sweeping) -> int:
-    """Remove files of instances that ended longer ago than the retention time; return how many."""
-    finished = stage.upkeep.finished_before(datetime.now(UTC) - stage.keep_delivered)
-    for uid in finished:
-        stage.spool.remove(uid)
+def purge(stage: Sweeping, *, failed: bool = False) -> int:
+    """Remove files, and later stories, of instances that ended long ago; return of how many the files went.
+
+    Nothing that a destination still waits for is ever removed; what failed, only where that is asked for.
+    """
+    now = datetime.now(UTC)
+    removed = 0
+    for uid in stage.upkeep.finished_before(now - stage.keep_delivered, failed=failed):
+        try:
+            stage.spool.remove(uid)
+        except (StorageError, OSError) as error:
+            logger.warning("%s could not be removed from the spool: %s", uid, describe(error))
+            continue
         stage.upkeep.mark_purged(uid)
+        removed += 1
+    if stage.keep_entries is not None:
+        stage.upkeep.forget_before(now - stage.keep_entries)
     stage.spool.remove_leftovers(older_than_s=3600, now=time.time())
-    return len(finished)
+    return removed
 
 
-def _write_reports(radiograph: Radiograph, result: Result, stage: Scoring) -> dict[str, str]:
+def _write_reports(
+    entry: JournalEntry, radiograph: Radiograph, result: Result, stage: Scoring
+) -> dict[str, str]:
     from dicom_node.report import build_report  # noqa: PLC0415
 
     created_at = datetime.now(UTC)
@@ -227,12 +218,14 @@ def _write_reports(radiograph: Radiograph, result: Result, stage: Scoring) -> di
     forms: Sequence[ReportSettings] = tuple(stage.forms.values()) or (ReportSettings(),)
     for form in dict.fromkeys(forms):
         report = build_report(radiograph, result, form, created_at)
-        stage.spool.write_report(uid, _variant(form, result), report)
-    return {name: _variant(form, result) for name, form in stage.forms.items()}
+        stage.spool.write_report(uid, _variant(form, result, entry), report)
+    return {name: _variant(form, result, entry) for name, form in stage.forms.items()}
 
 
-def _variant(form: ReportSettings, result: Result) -> str:
-    return f"{result.algorithm.digest[:16]}-{form.digest[:16]}"
+def _variant(form: ReportSettings, result: Result, entry: JournalEntry) -> str:
+    # Each claim writes under a name of its own: the journal's commit says whose report counts.
+    claimed_us = int(entry.updated_at.timestamp() * 1_000_000)
+    return f"{result.algorithm.digest[:16]}-{form.digest[:16]}-{claimed_us:x}"
 
 
 def _settle_failure(entry: JournalEntry, error: Exception, stage: Scoring) -> None:
@@ -240,7 +233,11 @@ def _settle_failure(entry: JournalEntry, error: Exception, stage: Scoring) -> No
     # The text of an unknown error may quote an attribute, and with it the patient; its place does not.
     message = str(error) if known else f"unexpected {describe(error)}"
     gone = isinstance(error, MissingInstance)
-    if gone or entry.attempts >= stage.maximum_attempts:
+    if getattr(error, "transient", False):
+        logger.warning("%s put off: %s", entry.sop_instance_uid, message)
+        due_at = datetime.now(UTC) + _PUT_OFF
+        stage.journal.release(entry, message, due_at, counted=False)
+    elif gone or entry.attempts >= stage.maximum_attempts:
         logger.error("%s failed: %s", entry.sop_instance_uid, message)
         stage.journal.mark_failed(entry, "missing-file" if gone else "scoring-error", message)
     else:
@@ -248,18 +245,60 @@ def _settle_failure(entry: JournalEntry, error: Exception, stage: Scoring) -> No
         stage.journal.release(entry, message, retry_at(entry.attempts, datetime.now(UTC)))
 
 
-def _send(delivery: Delivery, stage: Delivering) -> tuple[DeliveryStatus, str]:
-    remote = stage.remotes.get(delivery.destination)
-    if remote is None:
-        return DeliveryStatus.FAILED, "is no longer among the destinations: set it again, or leave it"
+def _send(delivery: Delivery, stage: Delivering) -> Settlement:
+    route = stage.routes.get(delivery.destination)
+    if route is None:
+        gone = "is no longer among the destinations: set it again, or leave it"
+        return Settlement(DeliveryStatus.FAILED, gone)
     try:
         report = stage.spool.read_report(delivery.sop_instance_uid, delivery.variant)
-        outcomes = store(remote, stage.calling_ae_title, (report.structured_report, report.secondary_capture))
+        parts = {"sr": ("report", report.structured_report), "sc": ("capture", report.secondary_capture)}
+        chosen = dict(parts[part] for part in route.send)
+        outcomes = _store(route.remote, stage.calling_ae_title, tuple(chosen.values()))
     except MissingInstance as error:
-        return DeliveryStatus.FAILED, str(error)
+        return Settlement(DeliveryStatus.FAILED, str(error))
     except AssociationFailed as error:
-        return DeliveryStatus.PENDING, str(error)
-    return judge_delivery(*outcomes)
+        return Settlement(DeliveryStatus.PENDING, str(error), reached=False, tried=False)
+    settlement = judge_delivery(dict(zip(chosen, outcomes, strict=True)))
+    taken = [encoded for encoded, outcome in zip(chosen.values(), outcomes, strict=True) if outcome.succeeded]
+    return replace(settlement, stored=references(taken), asks_commitment=route.commitment)
+
+
+def _store(
+    remote: RemoteAE | RemoteWeb, calling_ae_title: str, instances: Sequence[bytes]
+) -> tuple[StoreOutcome, ...]:
+    if isinstance(remote, RemoteAE):
+        return store(remote, calling_ae_title, instances)
+    from dicom_node.stow_rs import store_on_web  # noqa: PLC0415 - an HTTP client, which few roles need
+
+    return store_on_web(remote, instances)
+
+
+def _ask(request: CommitmentRequest, stage: Delivering) -> None:
+    route = stage.routes.get(request.destination)
+    now = datetime.now(UTC)
+    if route is None or not isinstance(route.remote, RemoteAE):
+        stage.deliveries.settle_commitment(request, "no longer wanted by the settings", None)
+        return
+    try:
+        result = request_commitment(
+            route.remote,
+            stage.calling_ae_title,
+            request.transaction_uid,
+            request.stored,
+            route.commitment_wait_s,
+        )
+    except AssociationFailed as error:
+        stage.deliveries.settle_commitment(
+            request, f"not asked: {error}", retry_at(request.asked, datetime.now(UTC))
+        )
+    except CommitmentRefused as error:
+        due_at = retry_at(request.asked, datetime.now(UTC)) if error.transient else None
+        stage.deliveries.settle_commitment(request, f"refused: {error}", due_at)
+    else:
+        stage.deliveries.settle_commitment(request, "asked for", now + route.commitment_timeout)
+        if result is not None:
+            confirm(result, stage.deliveries, stage.doorbell)
 
 
 def describe(error: BaseException) -> str:

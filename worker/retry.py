@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from dicom_node.storage_scu import StoreOutcome
-from worker.entry import DeliveryStatus
+from worker.entry import DeliveryStatus, Settlement
 
 _FIRST_DELAY_S = 2.0
 _LONGEST_DELAY_S = 900.0
 _JITTER = 0.2
 
 
-def retry_at(attempts: int, now: datetime) -> datetime:
-    """Return when to try again: 2 s after the first attempt, doubled each time, at most 15 minutes, ± 20 %.
+def retry_at(attempts: int, now: datetime, longest_s: float = _LONGEST_DELAY_S) -> datetime:
+    """Return when to try again: 2 s after the first attempt, doubled each time up to a limit, ± 20 %.
 
     Parameters
     ----------
@@ -22,34 +23,36 @@ def retry_at(attempts: int, now: datetime) -> datetime:
         Attempts made, at least 1.
     now : datetime.datetime
         Aware.
+    longest_s : float
+        The limit; 15 minutes.
     """
-    delay_s = min(_LONGEST_DELAY_S, _FIRST_DELAY_S * 2 ** min(attempts - 1, 20))
+    delay_s = min(longest_s, _FIRST_DELAY_S * 2 ** min(attempts - 1, 20))
     # Jitter keeps a thousand reports that failed together from coming back together.
     return now + timedelta(seconds=delay_s * random.uniform(1 - _JITTER, 1 + _JITTER))  # noqa: S311
 
 
-def judge_delivery(report: StoreOutcome, capture: StoreOutcome) -> tuple[DeliveryStatus, str]:
-    """Decide what a destination's answers to a report and its capture amount to.
+def judge_delivery(outcomes: Mapping[str, StoreOutcome]) -> Settlement:
+    """Decide what a destination's answers amount to.
 
     Parameters
     ----------
-    report, capture : StoreOutcome
-        The answers.
+    outcomes : Mapping
+        The answers by what was sent: ``report``, ``capture``, or both.
 
     Returns
     -------
-    DeliveryStatus
-        STORED when both were taken, or when only the report was refused for good (the capture shows the
-        result in any viewer); PENDING when trying again can help; FAILED otherwise.
-    str
-        The answers in words.
+    Settlement
+        STORED when all were taken, or when only the report was refused for good (the capture shows the
+        result in any viewer); PENDING when trying again can help; FAILED otherwise. ``stored`` is left
+        empty: it needs the instances themselves.
     """
-    message = f"report {_words(report)}, capture {_words(capture)}"
-    if any(outcome.transient and not outcome.succeeded for outcome in (report, capture)):
-        return DeliveryStatus.PENDING, message
-    if capture.succeeded:
-        return DeliveryStatus.STORED, message
-    return DeliveryStatus.FAILED, message
+    message = ", ".join(f"{what} {_words(outcome)}" for what, outcome in outcomes.items())
+    reached = all(outcome.status is not None for outcome in outcomes.values())
+    if any(outcome.transient and not outcome.succeeded for outcome in outcomes.values()):
+        return Settlement(DeliveryStatus.PENDING, message, reached)
+    decisive = outcomes.get("capture") or outcomes["report"]
+    status = DeliveryStatus.STORED if decisive.succeeded else DeliveryStatus.FAILED
+    return Settlement(status, message, reached)
 
 
 def _words(outcome: StoreOutcome) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, DateTime, ForeignKey, Index, Integer, String, Text, TypeDecorator
+from sqlalchemy import JSON, Boolean, DateTime, ForeignKey, Index, Integer, String, Text, TypeDecorator
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from worker.entry import Delivery, DeliveryStatus, EntryStatus, JournalEntry
+from worker.entry import Delivery, DeliveryStatus, DestinationHealth, EntryStatus, JournalEntry
 
 
 class UTCDateTime(TypeDecorator[datetime]):
@@ -84,13 +84,45 @@ class DeliveryRow(Base):
     updated_at: Mapped[datetime] = mapped_column(UTCDateTime)
     due_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     rung_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    stored: Mapped[list[list[str]] | None] = mapped_column(JSON)
+    asks_commitment: Mapped[bool] = mapped_column(Boolean, default=False)
 
     __table_args__ = (Index("ix_delivery_status_due_at", "status", "due_at"),)
 
     def value(self) -> Delivery:
         """Return the row as a value."""
         fields = {name: getattr(self, name) for name in Delivery.__dataclass_fields__}
-        return Delivery(**{**fields, "status": DeliveryStatus(self.status)})
+        stored = tuple((sop_class, uid) for sop_class, uid in self.stored or ())
+        return Delivery(**{**fields, "status": DeliveryStatus(self.status), "stored": stored})
+
+
+class DestinationRow(Base):
+    """A destination that could not be reached, and until when it is left alone."""
+
+    __tablename__ = "destination"
+
+    name: Mapped[str] = mapped_column(String(300), primary_key=True)
+    failures: Mapped[int] = mapped_column(Integer, default=0)
+    resting_until: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    message: Mapped[str | None] = mapped_column(Text)
+    updated_at: Mapped[datetime] = mapped_column(UTCDateTime)
+
+    def value(self) -> DestinationHealth:
+        """Return the row as a value."""
+        return DestinationHealth(self.name, self.failures, self.resting_until, self.message)
+
+
+class CommitmentRow(Base):
+    """One request for storage commitment; its transaction UID is what an answer names."""
+
+    __tablename__ = "commitment"
+
+    transaction_uid: Mapped[str] = mapped_column(String(64), primary_key=True)
+    sop_instance_uid: Mapped[str] = mapped_column(
+        ForeignKey("entry.sop_instance_uid", ondelete="CASCADE"), index=True
+    )
+    destination: Mapped[str] = mapped_column(String(300))
+    requested_at: Mapped[datetime] = mapped_column(UTCDateTime)
 
 
 class EventRow(Base):

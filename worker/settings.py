@@ -9,62 +9,20 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
-import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from worker.destination import AETitle, Destination
 from worker.errors import SettingsError
 
 PREFIX = "CXR_"
 _NOT_SETTINGS = {"CXR_CONFIG", "CXR_DATASET", "CXR_REQUIRE_SERVERS"}
-
-AETitle = Annotated[str, Field(max_length=16, pattern=r"^ *[\x21-\x5b\x5d-\x7e][\x20-\x5b\x5d-\x7e]*$")]
-"""PS3.5 6.2: up to 16 characters of the default repertoire without backslash, not only spaces."""
-
-
-class Destination(BaseModel):
-    """One PACS that receives results, and in which form.
-
-    Parameters
-    ----------
-    ae_title, host, port
-        Where to call; ``AET@host:port`` in the short form.
-    sr : str
-        SOP class of the report: ``comprehensive``, ``comprehensive-3d``, ``enhanced``.
-    capture : str
-        Photometric form of the capture: ``rgb`` or ``monochrome``.
-    timeout_s : float
-        Seconds to wait for a connection or an answer.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    ae_title: AETitle
-    host: str = Field(min_length=1)
-    port: int = Field(ge=1, le=65535)
-    sr: Literal["comprehensive", "comprehensive-3d", "enhanced"] = "comprehensive"
-    capture: Literal["rgb", "monochrome"] = "rgb"
-    timeout_s: float = Field(default=30.0, gt=0)
-
-    @property
-    def name(self) -> str:
-        """``AET@host:port``, the name under which the journal keeps deliveries."""
-        return f"{self.ae_title}@{self.host}:{self.port}"
-
-    @classmethod
-    def parse(cls, text: str) -> Destination:
-        """Return the destination that ``AET@host:port`` names; IPv6 hosts stand in brackets."""
-        match = re.fullmatch(r"\s*([^@]+)@(\[[^\]]+\]|[^:\[\]]+):(\d+)\s*", text)
-        if match is None:
-            raise ValueError(f"{text!r} is not AET@host:port")
-        ae_title, host, port = match.groups()
-        return cls(ae_title=ae_title, host=host.strip("[]"), port=int(port))
 
 
 class Settings(BaseSettings):
@@ -77,14 +35,23 @@ class Settings(BaseSettings):
     data_dir: Path = Path("./data")
     database_url: str = Field(default="", repr=False)
     broker_url: str = Field(default="memory://", repr=False)
+    spool_url: str = Field(default="", repr=False)
+    spool_options: dict[str, Any] = Field(default_factory=dict, repr=False)
 
     ae_title: AETitle = "CXRWORKER"
     host: str = "127.0.0.1"
     port: int = Field(default=11112, ge=0, le=65535)
     allowed_calling_ae_titles: Annotated[tuple[str, ...] | None, NoDecode] = None
     require_called_ae_title: bool = False
+    allowed_addresses: Annotated[tuple[str, ...], NoDecode] = ()
     maximum_associations: int = Field(default=25, ge=1)
     maximum_instance_mb: int = Field(default=512, ge=1)
+    minimum_free_mb: int = Field(default=512, ge=0)
+
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    tls_ca: Path | None = None
+    tls_require_client_certificate: bool = True
 
     destinations: Annotated[tuple[Destination, ...], NoDecode] = ()
     language: str = "en-US"
@@ -93,12 +60,15 @@ class Settings(BaseSettings):
     weights: Path | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
     concurrency: int = Field(default=1, ge=1)
+    maximum_memory_mb: int | None = Field(default=None, ge=512)
 
     maximum_attempts: int = Field(default=3, ge=1)
     claim_timeout_s: float = Field(default=300.0, gt=0)
     delivery_give_up_after_s: float = Field(default=7 * 86400.0, gt=0)
     sweep_interval_s: float = Field(default=5.0, gt=0)
+    ring_again_after_s: float = Field(default=60.0, gt=0)
     keep_delivered_s: float = Field(default=7 * 86400.0, ge=0)
+    keep_entries_s: float | None = Field(default=None, ge=0)
 
     web_port: int | None = Field(default=None, ge=0, le=65535)
 
@@ -127,13 +97,42 @@ class Settings(BaseSettings):
     @classmethod
     def _destinations_differ(cls, value: tuple[Destination, ...]) -> tuple[Destination, ...]:
         if len({destination.name for destination in value}) != len(value):
-            raise ValueError("two destinations have the same AET@host:port")
+            raise ValueError("two destinations have the same AET@host:port or URL")
         return value
+
+    @field_validator("allowed_addresses", mode="before")
+    @classmethod
+    def _read_addresses(cls, value: object) -> object:
+        networks = _as_list(value)
+        for network in networks:
+            try:
+                ipaddress.ip_network(network, strict=False)
+            except ValueError:
+                raise ValueError(
+                    f"{network!r} is neither an address nor a network such as 10.0.0.0/8"
+                ) from None
+        return networks
+
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> Self:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key belong together")
+        if self.tls_certificate and self.tls_require_client_certificate and not self.tls_ca:
+            raise ValueError(
+                "tls_ca is missing: name the certificates that vouch for senders, "
+                "or set tls_require_client_certificate = false"
+            )
+        return self
 
     @field_validator("allowed_calling_ae_titles", mode="before")
     @classmethod
     def _read_ae_titles(cls, value: object) -> object:
         return None if value is None else _as_list(value)
+
+    @field_validator("spool_options", mode="before")
+    @classmethod
+    def _read_options(cls, value: object) -> object:
+        return json.loads(value) if isinstance(value, str) else value
 
     @field_validator("database_url")
     @classmethod

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from worker.entry import Delivery, EntryStatus, JournalEntry
+from worker.entry import Delivery, DestinationHealth, EntryStatus, JournalEntry
 
 RESEARCH_USE = "research use, not for diagnosis"
 
@@ -63,6 +63,20 @@ def print_counts(console: Console, counts: Mapping[EntryStatus, int], waiting: d
     else:
         age_s = (datetime.now(UTC) - waiting).total_seconds()
         console.print(f"the oldest without an outcome has waited {age_s:.0f} s, since {waiting:%F %T} UTC")
+
+
+def print_destinations(console: Console, destinations: Sequence[tuple[DestinationHealth, int]]) -> None:
+    """Print how many reports wait for each destination, and whether it answers."""
+    if not destinations:
+        return
+    table = Table(title="Destinations")
+    table.add_column("destination", overflow="fold")
+    table.add_column("waiting", justify="right")
+    table.add_column("", overflow="fold")
+    for health, waiting in destinations:
+        told = "answers" if not health.failures else f"silent {health.failures} times: {health.message}"
+        table.add_row(health.name, str(waiting), told)
+    console.print(table)
 
 
 def print_story(

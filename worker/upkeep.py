@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from sqlalchemy import Engine, or_, select, update
+from sqlalchemy import ColumnElement, Engine, and_, delete, or_, select, update
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from worker.database import transaction
+from worker.deliveries import TOO_FAR_AHEAD, awake, close_when_settled, due
 from worker.entry import DeliveryStatus, EntryStatus, Overdue
 from worker.journal import revive, tell
-from worker.schema import DeliveryRow, EntryRow
+from worker.schema import DeliveryRow, DestinationRow, EntryRow
 
 FINISHED = (EntryStatus.STORED, EntryStatus.COMMITTED, EntryStatus.REJECTED)
 
@@ -38,7 +40,7 @@ class Upkeep:
         Parameters
         ----------
         claimed_before : datetime.datetime
-            Claims older than this are taken for dead.
+            Claims older than this are taken for dead; so are those of a clock that was far ahead.
         maximum_attempts : int
             Attempts an instance has; ends the circle of one that kills its worker.
         """
@@ -46,25 +48,50 @@ class Upkeep:
         with transaction(self._engine) as session:
             for row in session.scalars(
                 select(EntryRow)
-                .where(EntryRow.status == EntryStatus.SCORING, EntryRow.updated_at < claimed_before)
+                .where(
+                    EntryRow.status == EntryStatus.SCORING, _stale(EntryRow.updated_at, claimed_before, now)
+                )
                 .with_for_update(skip_locked=True)
             ):
-                row.updated_at = now
-                if row.attempts >= maximum_attempts:
-                    row.status, row.reason = EntryStatus.FAILED, "worker-lost"
-                    row.message = (
-                        f"the worker died or hung in each of {row.attempts} attempts on this image: "
-                        "look at the worker's log and memory, then `cxr-worker requeue`"
-                    )
-                    tell(session, row.sop_instance_uid, now, f"failed: {row.message}")
-                else:
-                    row.status, row.due_at, row.rung_at = EntryStatus.RECEIVED, now, None
-                    tell(session, row.sop_instance_uid, now, "its worker was lost; ready again")
+                _take_back(session, row, maximum_attempts, now)
             session.execute(
                 update(DeliveryRow)
-                .where(DeliveryRow.status == DeliveryStatus.SENDING, DeliveryRow.updated_at < claimed_before)
+                .where(
+                    DeliveryRow.status == DeliveryStatus.SENDING,
+                    _stale(DeliveryRow.updated_at, claimed_before, now),
+                )
                 .values(status=DeliveryStatus.PENDING, due_at=now, rung_at=None, updated_at=now)
             )
+
+    def lose_claim(self, sop_instance_uid: str, maximum_attempts: int) -> None:
+        """Take back one instance's claim, because the process that held it is known to be dead."""
+        with transaction(self._engine) as session:
+            row = session.get(EntryRow, sop_instance_uid, with_for_update=True)
+            if row is not None and row.status == EntryStatus.SCORING:
+                _take_back(session, row, maximum_attempts, datetime.now(UTC))
+
+    def give_up(self, created_before: datetime) -> None:
+        """End what waits since before a moment: deliveries FAILED, those without commitment STORED."""
+        now = datetime.now(UTC)
+        with transaction(self._engine) as session:
+            waiting = or_(
+                DeliveryRow.status == DeliveryStatus.PENDING,
+                and_(DeliveryRow.status == DeliveryStatus.STORED, DeliveryRow.due_at.is_not(None)),
+            )
+            uids = session.scalars(
+                select(DeliveryRow.sop_instance_uid).where(waiting, DeliveryRow.created_at < created_before)
+            ).all()
+            for uid in sorted(set(uids)):
+                entry = session.get_one(EntryRow, uid, with_for_update=True)
+                rows = session.scalars(
+                    select(DeliveryRow).where(
+                        DeliveryRow.sop_instance_uid == uid, waiting, DeliveryRow.created_at < created_before
+                    )
+                ).all()
+                for row in rows:
+                    _give_up(session, row, now)
+                session.flush()
+                close_when_settled(session, entry, now)
 
     def forget_bells(self) -> None:
         """Let every waiting instance's bell ring in the next round: the queue that held them is gone."""
@@ -88,31 +115,36 @@ class Upkeep:
                 select(EntryRow)
                 .where(
                     EntryRow.status == EntryStatus.RECEIVED,
-                    EntryRow.due_at <= now,
-                    or_(EntryRow.rung_at.is_(None), EntryRow.rung_at <= rung_before),
+                    due(EntryRow.due_at, now),
+                    _unheard(EntryRow.rung_at, rung_before, now),
                 )
                 .order_by(EntryRow.due_at)
                 .limit(limit)
                 .with_for_update(skip_locked=True)
             ).all()
-            deliveries = session.scalars(
-                select(DeliveryRow)
+            deliveries = session.execute(
+                select(DeliveryRow, DestinationRow.failures)
+                .outerjoin(DestinationRow, DestinationRow.name == DeliveryRow.destination)
                 .where(
-                    DeliveryRow.status == DeliveryStatus.PENDING,
-                    DeliveryRow.due_at <= now,
-                    or_(DeliveryRow.rung_at.is_(None), DeliveryRow.rung_at <= rung_before),
+                    or_(
+                        and_(DeliveryRow.status == DeliveryStatus.PENDING, due(DeliveryRow.due_at, now)),
+                        and_(DeliveryRow.status == DeliveryStatus.STORED, DeliveryRow.due_at <= now),
+                    ),
+                    awake(now),
+                    _unheard(DeliveryRow.rung_at, rung_before, now),
                 )
                 .order_by(DeliveryRow.due_at)
                 .limit(limit)
-                .with_for_update(skip_locked=True)
+                .with_for_update(skip_locked=True, of=DeliveryRow)
             ).all()
+            rung = _one_for_each_suspect([(row, failures or 0) for row, failures in deliveries])
             for entry in entries:
                 entry.rung_at = now
-            for delivery in deliveries:
+            for delivery in rung:
                 delivery.rung_at = now
             return Overdue(
                 to_score=tuple(row.sop_instance_uid for row in entries),
-                to_deliver=tuple(dict.fromkeys(row.sop_instance_uid for row in deliveries)),
+                to_deliver=tuple(dict.fromkeys(row.sop_instance_uid for row in rung)),
             )
 
     def requeue(self, uids: Sequence[str] | None) -> tuple[str, ...]:
@@ -136,17 +168,41 @@ class Upkeep:
                 tell(session, row.sop_instance_uid, now, "requeued by the operator")
             return tuple(row.sop_instance_uid for row in rows)
 
-    def finished_before(self, moment: datetime, limit: int = 1000) -> tuple[str, ...]:
-        """Return instances still in the spool that were rejected, or stored everywhere, before ``moment``."""
+    def finished_before(
+        self, moment: datetime, limit: int = 1000, *, failed: bool = False
+    ) -> tuple[str, ...]:
+        """Return instances still in the spool whose way ended before ``moment``.
+
+        That is: rejected, or stored at every destination and not waiting for a commitment; with ``failed``
+        those that failed, too.
+        """
+        ended = (*FINISHED, EntryStatus.FAILED) if failed else FINISHED
+        awaited = select(DeliveryRow.sop_instance_uid).where(
+            DeliveryRow.status == DeliveryStatus.STORED, DeliveryRow.due_at.is_not(None)
+        )
         with transaction(self._engine) as session:
             rows = session.scalars(
                 select(EntryRow.sop_instance_uid)
                 .where(
-                    EntryRow.status.in_(FINISHED), EntryRow.updated_at < moment, EntryRow.purged_at.is_(None)
+                    EntryRow.status.in_(ended),
+                    EntryRow.updated_at < moment,
+                    EntryRow.purged_at.is_(None),
+                    EntryRow.sop_instance_uid.not_in(awaited),
                 )
                 .limit(limit)
             )
             return tuple(rows)
+
+    def forget_before(self, moment: datetime, limit: int = 1000) -> int:
+        """Delete the stories of instances whose files were removed before ``moment``; return how many."""
+        with transaction(self._engine) as session:
+            uids = session.scalars(
+                select(EntryRow.sop_instance_uid)
+                .where(EntryRow.status.in_(FINISHED), EntryRow.purged_at < moment)
+                .limit(limit)
+            ).all()
+            session.execute(delete(EntryRow).where(EntryRow.sop_instance_uid.in_(uids)))
+            return len(uids)
 
     def mark_purged(self, sop_instance_uid: str) -> None:
         """Record that the spool holds nothing of this instance any more; its story stays."""
@@ -154,3 +210,54 @@ class Upkeep:
         with transaction(self._engine) as session:
             session.get_one(EntryRow, sop_instance_uid).purged_at = now
             tell(session, sop_instance_uid, now, "files removed after the retention time")
+
+
+def _stale(
+    column: InstrumentedAttribute[datetime], claimed_before: datetime, now: datetime
+) -> ColumnElement[bool]:
+    return or_(column < claimed_before, column > now + TOO_FAR_AHEAD)
+
+
+def _unheard(
+    column: InstrumentedAttribute[datetime | None], rung_before: datetime, now: datetime
+) -> ColumnElement[bool]:
+    return or_(column.is_(None), column <= rung_before, column > now + TOO_FAR_AHEAD)
+
+
+def _take_back(session: Session, row: EntryRow, maximum_attempts: int, now: datetime) -> None:
+    row.updated_at = now
+    if row.attempts >= maximum_attempts:
+        row.status, row.reason = EntryStatus.FAILED, "worker-lost"
+        row.message = (
+            f"the worker died or hung in each of {row.attempts} attempts on this image: "
+            "look at the worker's log and memory, then `cxr-worker requeue`"
+        )
+        tell(session, row.sop_instance_uid, now, f"failed: {row.message}")
+    else:
+        row.status, row.due_at, row.rung_at = EntryStatus.RECEIVED, now, None
+        tell(session, row.sop_instance_uid, now, "its worker was lost; ready again")
+
+
+def _give_up(session: Session, row: DeliveryRow, now: datetime) -> None:
+    if row.status == DeliveryStatus.PENDING:
+        row.status = DeliveryStatus.FAILED
+        row.message = (
+            f"{row.message or 'never tried'}; given up: mend the destination, then `cxr-worker requeue`"
+        )
+        told = row.message
+    else:
+        told = "commitment given up: it never came; the instances stay stored, unproven"
+    row.due_at, row.updated_at = None, now
+    tell(session, row.sop_instance_uid, now, f"{row.destination}: {told}")
+
+
+def _one_for_each_suspect(deliveries: Sequence[tuple[DeliveryRow, int]]) -> list[DeliveryRow]:
+    # A destination that did not answer gets one caller, not a thousand.
+    tried: set[str] = set()
+    rung = []
+    for row, failures in deliveries:
+        if failures and row.destination in tried:
+            continue
+        tried.add(row.destination)
+        rung.append(row)
+    return rung

@@ -17,6 +17,7 @@ from sqlalchemy.engine import make_url
 from dicom_node.instance import ReceivedInstance
 from models.result import ZONE_ORDER, AlgorithmId, Result, SeverityResult, ZoneInvolvement
 from worker.database import migrate, open_engine
+from worker.deliveries import Deliveries
 from worker.history import History
 from worker.journal import Journal
 from worker.spool import Spool
@@ -39,6 +40,11 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
 @pytest.fixture
 def journal(engine: Engine) -> Journal:
     return Journal(engine)
+
+
+@pytest.fixture
+def deliveries(engine: Engine) -> Deliveries:
+    return Deliveries(engine)
 
 
 @pytest.fixture

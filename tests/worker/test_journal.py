@@ -10,7 +10,7 @@ from sqlalchemy.engine import make_url
 
 from dicom_node.instance import ReceivedInstance
 from worker.database import migrate, open_engine, require_current
-from worker.entry import Delivery, DeliveryStatus, EntryStatus, JournalEntry, Overdue
+from worker.entry import EntryStatus, JournalEntry, Overdue
 from worker.errors import SchemaError, StorageError
 from worker.history import History
 from worker.journal import Journal
@@ -28,12 +28,6 @@ def claimed(journal: Journal, make_instance: MakeInstance) -> JournalEntry:
     entry = journal.claim(instance.sop_instance_uid)
     assert entry is not None
     return entry
-
-
-def delivery_of(journal: Journal, entry: JournalEntry) -> Delivery:
-    delivery = journal.claim_delivery(entry.sop_instance_uid)
-    assert delivery is not None
-    return delivery
 
 
 def later() -> datetime:
@@ -136,7 +130,7 @@ def test_fresh_claims_are_left_alone(journal: Journal, upkeep: Upkeep, claimed: 
 def test_a_released_claim_waits_until_it_is_due(
     journal: Journal, upkeep: Upkeep, claimed: JournalEntry
 ) -> None:
-    journal.release(claimed, "why", datetime.now(UTC) + timedelta(hours=1))
+    journal.release(claimed, "why", datetime.now(UTC) + timedelta(minutes=15))
     assert upkeep.take_overdue(later()) == Overdue((), ())
 
 
@@ -149,66 +143,6 @@ def test_bells_ring_again_only_after_a_while(
     assert upkeep.take_overdue(LONG_AGO) == Overdue((), ())
     upkeep.forget_bells()
     assert upkeep.take_overdue(LONG_AGO) == Overdue(("1.2.3",), ())
-
-
-def test_an_entry_is_stored_when_every_destination_is(
-    journal: Journal, history: History, claimed: JournalEntry
-) -> None:
-    uid = claimed.sop_instance_uid
-    journal.mark_reported(claimed, RESULT, "d", {"A": "v", "B": "w"})
-    first, second = delivery_of(journal, claimed), delivery_of(journal, claimed)
-    assert {first.destination, second.destination} == {"A", "B"}
-    assert journal.claim_delivery(uid) is None
-    assert journal.settle_delivery(first, DeliveryStatus.STORED, "fine")
-    assert not journal.settle_delivery(first, DeliveryStatus.FAILED, "late")
-    entry = history.entry(uid)
-    assert entry is not None
-    assert entry.status is EntryStatus.REPORTED
-    assert journal.settle_delivery(second, DeliveryStatus.STORED, "fine")
-    entry = history.entry(uid)
-    assert entry is not None
-    assert (entry.status, entry.result) == (EntryStatus.STORED, RESULT)
-
-
-def test_a_refusing_destination_fails_the_entry_and_requeue_sends_to_it_alone(
-    journal: Journal, upkeep: Upkeep, history: History, claimed: JournalEntry
-) -> None:
-    uid = claimed.sop_instance_uid
-    journal.mark_reported(claimed, RESULT, "d", {"A": "v", "B": "v"})
-    for _ in range(2):
-        delivery = delivery_of(journal, claimed)
-        status = DeliveryStatus.FAILED if delivery.destination == "A" else DeliveryStatus.STORED
-        journal.settle_delivery(delivery, status, "so")
-    entry = history.entry(uid)
-    assert entry is not None
-    assert (entry.status, entry.reason) == (EntryStatus.FAILED, "delivery-refused")
-    assert upkeep.requeue(None) == (uid,)
-    again = delivery_of(journal, claimed)
-    assert (again.destination, again.attempts) == ("A", 2)
-    assert journal.claim_delivery(uid) is None
-
-
-def test_a_delivery_to_retry_is_due_later(journal: Journal, upkeep: Upkeep, claimed: JournalEntry) -> None:
-    uid = claimed.sop_instance_uid
-    journal.mark_reported(claimed, RESULT, "d", {"A": "v"})
-    delivery = delivery_of(journal, claimed)
-    journal.settle_delivery(
-        delivery, DeliveryStatus.PENDING, "away", datetime.now(UTC) + timedelta(seconds=0.3)
-    )
-    assert journal.claim_delivery(uid) is None
-    assert upkeep.take_overdue(later()).to_deliver == ()
-    threading.Event().wait(0.4)
-    assert upkeep.take_overdue(LONG_AGO).to_deliver == (uid,)
-    assert delivery_of(journal, claimed).attempts == 2
-
-
-def test_a_dead_deliverer_is_replaced(journal: Journal, upkeep: Upkeep, claimed: JournalEntry) -> None:
-    journal.mark_reported(claimed, RESULT, "d", {"A": "v"})
-    dead = delivery_of(journal, claimed)
-    upkeep.restore_stale(later(), maximum_attempts=3)
-    alive = delivery_of(journal, claimed)
-    assert not journal.settle_delivery(dead, DeliveryStatus.STORED, "late")
-    assert journal.settle_delivery(alive, DeliveryStatus.STORED, "fine")
 
 
 def test_requeue_of_a_rejected_image_scores_it_again(

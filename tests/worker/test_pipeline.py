@@ -16,14 +16,17 @@ from sqlalchemy import Engine, update
 
 from dicom_node.instance import ReceivedInstance
 from dicom_node.report_settings import ReportSettings
+from dicom_node.storage_commitment import CommitmentResult
 from dicom_node.storage_scu import RemoteAE
-from worker.entry import DeliveryStatus, EntryStatus
+from worker.deliveries import Deliveries
+from worker.entry import DeliveryStatus, EntryStatus, JournalEntry, Settlement
 from worker.errors import StorageError
 from worker.history import History
 from worker.journal import Journal
-from worker.pipeline import Delivering, Scoring, Sweeping, accept, deliver, score, sweep
-from worker.schema import DeliveryRow
+from worker.pipeline import accept, confirm, deliver, score, sweep
+from worker.schema import DeliveryRow, DestinationRow
 from worker.spool import Spool
+from worker.stages import Delivering, Route, Scoring, Sweeping
 from worker.upkeep import Upkeep
 
 SR, SC = "1.2.840.10008.5.1.4.1.1.88.33", "1.2.840.10008.5.1.4.1.1.7"
@@ -43,9 +46,9 @@ def scoring(spool: Spool, journal: Journal, bells: Any, fixed_scorer: Any) -> Sc
 
 
 @pytest.fixture
-def delivering(spool: Spool, journal: Journal, loopback_pacs: Any) -> Delivering:
+def delivering(spool: Spool, deliveries: Deliveries, bells: Any, loopback_pacs: Any) -> Delivering:
     remote = RemoteAE("PACS", "127.0.0.1", loopback_pacs.port, timeout_s=5)
-    return Delivering(spool, journal, {"PACS": remote}, "CXRWORKER", timedelta(days=1))
+    return Delivering(spool, deliveries, bells, {"PACS": Route(remote)}, "CXRWORKER")
 
 
 @pytest.fixture
@@ -56,7 +59,9 @@ def sweeping(spool: Spool, upkeep: Upkeep, bells: Any) -> Sweeping:
         doorbell=bells,
         claim_timeout=timedelta(minutes=5),
         ring_again_after=timedelta(0),
+        give_up_after=timedelta(days=1),
         keep_delivered=timedelta(0),
+        keep_entries=None,
         maximum_attempts=2,
     )
 
@@ -71,6 +76,7 @@ def due_now(engine: Engine) -> None:
     """Let every retry be due, as time would."""
     with engine.begin() as connection:
         connection.execute(update(DeliveryRow).values(due_at=DeliveryRow.created_at))
+        connection.execute(update(DestinationRow).values(resting_until=None))
 
 
 def test_accepted_scored_delivered(
@@ -109,8 +115,8 @@ def test_every_step_twice_changes_nothing(
     assert scoring.doorbell.score == [uid]
 
 
-def test_a_report_made_again_does_not_replace_the_first(
-    film: ReceivedInstance, scoring: Scoring, upkeep: Upkeep, history: History, loopback_pacs: Any
+def test_the_report_that_the_journal_names_is_the_one_that_counts(
+    film: ReceivedInstance, scoring: Scoring, upkeep: Upkeep, history: History, spool: Spool
 ) -> None:
     """The worker died after the report was written and before the journal knew."""
     uid = film.sop_instance_uid
@@ -118,20 +124,21 @@ def test_a_report_made_again_does_not_replace_the_first(
     accept(film, scoring.spool, scoring.journal, scoring.doorbell)
     with pytest.raises(SystemExit):
         score(uid, dying)
-    variant = f"{scoring.scorer.algorithm.digest[:16]}-{ReportSettings().digest[:16]}"
-    first = scoring.spool.read_report(uid, variant)
     upkeep.restore_stale(datetime.now(UTC), maximum_attempts=3)
     score(uid, scoring)
     (delivery,) = history.deliveries(uid)
-    assert delivery.variant == variant
-    assert scoring.spool.read_report(uid, variant) == first
+    first = spool.read_report(uid, delivery.variant)
+    # Whoever else still writes for this image writes elsewhere.
+    with pytest.raises(SystemExit):
+        score(uid, replace(dying, journal=_DyingJournal(scoring.journal, history.entry(uid))))
+    assert spool.read_report(uid, delivery.variant) == first
 
 
 class _DyingJournal:
     """A journal whose process dies when a report is to be recorded."""
 
-    def __init__(self, journal: Journal) -> None:
-        self.claim = journal.claim
+    def __init__(self, journal: Journal, zombie: JournalEntry | None = None) -> None:
+        self.claim = journal.claim if zombie is None else lambda _uid: zombie
 
     def mark_reported(self, *_: object) -> bool:
         raise SystemExit
@@ -254,12 +261,95 @@ def test_a_pacs_that_is_down_is_tried_again_without_scoring_again(
 
 
 def test_a_pacs_that_is_down_for_good_ends_in_a_visible_failure(
-    reported: str, delivering: Delivering, history: History, loopback_pacs: Any
+    reported: str, delivering: Delivering, sweeping: Sweeping, history: History, loopback_pacs: Any
 ) -> None:
     loopback_pacs.stop()
-    deliver(reported, replace(delivering, give_up_after=timedelta(0)))
+    deliver(reported, delivering)
+    sweep(replace(sweeping, give_up_after=timedelta(0)))
     assert status(history, reported) == (EntryStatus.FAILED, "delivery-refused")
     loopback_pacs.start()
+
+
+def test_one_destination_down_and_one_up(
+    film: ReceivedInstance, scoring: Scoring, delivering: Delivering, history: History, loopback_pacs: Any
+) -> None:
+    uid = film.sop_instance_uid
+    forms = {"DOWN": ReportSettings(), "PACS": ReportSettings()}
+    nobody = Route(RemoteAE("DOWN", "127.0.0.1", 9, timeout_s=5))
+    accept(film, scoring.spool, scoring.journal, scoring.doorbell)
+    score(uid, replace(scoring, forms=forms))
+    deliver(uid, replace(delivering, routes={**delivering.routes, "DOWN": nobody}))
+    assert len(loopback_pacs.files) == 2
+    assert {one.destination: one.status for one in history.deliveries(uid)} == {
+        "DOWN": DeliveryStatus.PENDING,
+        "PACS": DeliveryStatus.STORED,
+    }
+    (down, waiting), _ = history.destinations()
+    assert (down.name, down.failures, waiting) == ("DOWN", 1, 1)
+
+
+@pytest.mark.parametrize(("send", "classes"), [(("sr",), [SR]), (("sc",), [SC])])
+def test_a_destination_gets_what_it_wants(
+    reported: str,
+    delivering: Delivering,
+    history: History,
+    loopback_pacs: Any,
+    send: tuple[str, ...],
+    classes: list[str],
+) -> None:
+    (route,) = delivering.routes.values()
+    deliver(reported, replace(delivering, routes={"PACS": replace(route, send=send)}))
+    assert status(history, reported)[0] is EntryStatus.STORED
+    assert [dataset.SOPClassUID for dataset in loopback_pacs.datasets] == classes
+    (delivery,) = history.deliveries(reported)
+    assert [sop_class for sop_class, _ in delivery.stored] == classes
+
+
+def test_a_destination_without_storage_commitment_stays_stored_and_says_so(
+    reported: str, delivering: Delivering, history: History
+) -> None:
+    (route,) = delivering.routes.values()
+    deliver(reported, replace(delivering, routes={"PACS": replace(route, commitment=True)}))
+    assert status(history, reported)[0] is EntryStatus.STORED
+    (delivery,) = history.deliveries(reported)
+    assert (delivery.asks_commitment, delivery.due_at) == (True, None)
+    assert "commitment refused" in history.story(reported)[-1][1]
+
+
+def test_a_word_on_commitment_is_heard_and_a_loss_rings(
+    reported: str, delivering: Delivering, deliveries: Deliveries, history: History, bells: Any
+) -> None:
+    (delivery,) = [deliveries.claim(reported)]
+    assert delivery is not None
+    stored = (("1.2.840.10008.5.1.4.1.1.7", "2.25.1"),)
+    settlement = Settlement(DeliveryStatus.STORED, "fine", stored=stored, asks_commitment=True)
+    deliveries.settle(delivery, settlement)
+    request = deliveries.claim_commitment(reported)
+    assert request is not None
+    assert not confirm(CommitmentResult("2.25.7", frozenset(), {}), deliveries, bells)
+    bells.deliver.clear()
+    lost = CommitmentResult(request.transaction_uid, frozenset(), {"2.25.1": 0x0112})
+    assert confirm(lost, deliveries, bells)
+    assert bells.deliver == [reported]
+    assert status(history, reported)[0] is EntryStatus.REPORTED
+
+
+def test_a_disk_that_fails_for_a_while_uses_no_attempt_up(
+    film: ReceivedInstance, scoring: Scoring, spool: Spool, history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uid = film.sop_instance_uid
+    accept(film, spool, scoring.journal, scoring.doorbell)
+    with monkeypatch.context() as broken:
+        broken.setattr(spool, "read_instance", _fail)
+        for _ in range(5):
+            score(uid, scoring)
+            assert status(history, uid) == (EntryStatus.RECEIVED, None)
+    score(uid, scoring)
+    assert status(history, uid) == (EntryStatus.REPORTED, None)
+
+
+def _fail(_uid: str) -> bytes:
+    raise StorageError("the spool cannot be read (Stale file handle): check the data folder")
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,26 @@ def test_delays_double_up_to_a_quarter_of_an_hour(attempts: int, expected_s: flo
     ],
 )
 def test_answers_decide(report: int | None, capture: int | None, expected: DeliveryStatus) -> None:
-    status, message = judge_delivery(StoreOutcome("1.2", report, ""), StoreOutcome("1.3", capture, "why"))
-    assert status is expected
-    assert message.startswith("report ")
-    assert "(why)" in message
+    settlement = judge_delivery(
+        {"report": StoreOutcome("1.2", report, ""), "capture": StoreOutcome("1.3", capture, "why")}
+    )
+    assert settlement.status is expected
+    assert settlement.reached is (report is not None and capture is not None)
+    assert settlement.message.startswith("report ")
+    assert "(why)" in settlement.message
+
+
+@pytest.mark.parametrize("what", ["report", "capture"])
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (0x0000, DeliveryStatus.STORED),
+        (0xB007, DeliveryStatus.STORED),
+        (0x0111, DeliveryStatus.STORED),
+        (0xA700, DeliveryStatus.PENDING),
+        (0xA900, DeliveryStatus.FAILED),
+        (0x0122, DeliveryStatus.FAILED),
+    ],
+)
+def test_one_object_alone_decides(what: str, answer: int, expected: DeliveryStatus) -> None:
+    assert judge_delivery({what: StoreOutcome("1.2", answer)}).status is expected

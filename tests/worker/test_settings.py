@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from worker.destination import Destination
 from worker.errors import SettingsError
-from worker.settings import Destination, load_settings
+from worker.settings import load_settings
 
 
 @pytest.fixture(autouse=True)
