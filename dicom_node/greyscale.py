@@ -7,12 +7,13 @@ chain is worked out once for the 2**16 possible values and then applied by one l
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from dicom_node.header import integer, items, number, numbers, text
+from dicom_node.header import LARGEST_NUMBER, integer, items, number, numbers, text, value
 
 _Table = NDArray[np.float64]
 
@@ -20,6 +21,8 @@ ROBUST_SHARE = 0.005
 """Share of pixels below and above the window chosen where the image brings none."""
 LEAST_SHOWN_SHARE = 0.05
 """A stored window or VOI LUT that leaves fewer pixels between black and white is set aside."""
+_LONGEST_LUT_BYTES = 1 << 18
+_NARROWEST_WINDOW = 1e-6
 
 
 @dataclass(frozen=True)
@@ -97,10 +100,7 @@ def stored_values(header: Dataset, histogram: NDArray[np.int64]) -> _Table:
 
 def _has_embedded_overlay(header: Dataset) -> bool:
     """Overlay planes inside the pixel cells: retired, 60xx,0102 not zero."""
-    return any(
-        (element := header.get((group, 0x0102))) is not None and element.value
-        for group in range(0x6000, 0x6020, 2)
-    )
+    return any(integer(header, group << 16 | 0x0102, 0) != 0 for group in range(0x6000, 0x6020, 2))
 
 
 def _padding(header: Dataset, stored: _Table) -> NDArray[np.bool_]:
@@ -124,7 +124,7 @@ def _modality(header: Dataset, stored: _Table, warnings: list[str]) -> _Table:
             return table
         warnings.append("the modality LUT is damaged and was set aside")
     slope, intercept = number(header, "RescaleSlope"), number(header, "RescaleIntercept")
-    if slope == 0 or (slope is not None and not np.isfinite(slope)):
+    if slope == 0:
         warnings.append("Rescale Slope is not usable and was set aside")
         return stored
     return stored * (1.0 if slope is None else slope) + (intercept or 0.0)
@@ -133,22 +133,32 @@ def _modality(header: Dataset, stored: _Table, warnings: list[str]) -> _Table:
 def _look_up(item: Dataset, values: _Table, header: Dataset) -> _Table | None:
     """Apply one LUT item; None where descriptor and data do not fit together."""
     descriptor = numbers(item, "LUTDescriptor")
-    element = item.get("LUTData")
-    if len(descriptor) != 3 or element is None:
+    element = value(item, "LUTData", _LONGEST_LUT_BYTES)
+    if len(descriptor) != 3 or element is None or not 1 <= descriptor[2] <= 16:
         return None
     count, first = int(descriptor[0]) or 1 << 16, descriptor[1]
-    if isinstance(element, bytes):
-        little = header.original_encoding[1] is not False
-        wide = len(element) >= 2 * count
-        data = np.frombuffer(element, ("<u2" if little else ">u2") if wide else "u1").astype(np.float64)
-    else:
-        data = np.asarray(element, dtype=np.float64).ravel()
-    if data.size < count:
+    if not 1 <= count <= 1 << 16:
+        return None
+    data = _lut_data(element, count, little_endian=header.original_encoding[1] is not False)
+    if data is None or data.size < count:
         return None
     # First value mapped may be negative but written unsigned (PS3.3 C.11.1.1.1).
     if first > 0x7FFF and values.min() < 0:
         first -= 1 << 16
     return data[np.clip(values - first, 0, count - 1).astype(np.int64)]
+
+
+def _lut_data(element: Any, count: int, *, little_endian: bool) -> _Table | None:
+    """Return LUT Data, which comes as bytes or as numbers, or None where it is neither."""
+    try:
+        if isinstance(element, bytes):
+            wide = len(element) >= 2 * count
+            dtype = ("<u2" if little_endian else ">u2") if wide else "u1"
+            return np.frombuffer(element[: len(element) & ~1 if wide else None], dtype).astype(np.float64)
+        data = np.asarray(element, dtype=np.float64).ravel()
+    except (OverflowError, TypeError, ValueError):
+        return None
+    return data if (np.abs(data) <= LARGEST_NUMBER).all() else None
 
 
 def _attenuation(header: Dataset, values: _Table, counts: NDArray[np.int64]) -> _Table:
@@ -188,7 +198,7 @@ def _stored_window(header: Dataset, values: _Table) -> _Table | None:
             top = (1 << bits) - 1 if table.max() > (1 << bits) / 2 else table.max()
             return np.asarray(np.clip(table / max(top, table.max()), 0, 1))
     center, width = number(header, "WindowCenter"), number(header, "WindowWidth")
-    if center is None or width is None or not np.isfinite([center, width]).all():
+    if center is None or width is None:
         return None
     return window(values, center, width, text(header, "VOILUTFunction").upper() or "LINEAR")
 
@@ -210,12 +220,12 @@ def window(values: _Table, center: float, width: float, function: str) -> _Table
     numpy.ndarray or None
         float64 in [0, 1]; None if the width is too small for the function.
     """
+    if width < _NARROWEST_WINDOW:
+        return None
     if function == "SIGMOID":
-        if width <= 0:
-            return None
         return np.asarray(1 / (1 + np.exp(np.clip(-4 * (values - center) / width, -700, 700))))
     if function == "LINEAR_EXACT":
-        return None if width <= 0 else np.clip((values - center) / width + 0.5, 0, 1)
+        return np.clip((values - center) / width + 0.5, 0, 1)
     if width < 1:
         return None
     if width == 1:

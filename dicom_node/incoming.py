@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
-from io import BytesIO
 
 from pydicom.filereader import data_element_generator
 from pydicom.tag import BaseTag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
+from dicom_node.bounded import BoundedBytes
 from dicom_node.errors import InvalidInstance, MismatchedInstance, UndecodableInstance
 
 HEADER_LIMIT_BYTES = 4 * 1024 * 1024
@@ -19,6 +19,8 @@ _SOP_CLASS_UID = 0x00080016
 _SOP_INSTANCE_UID = 0x00080018
 _STUDY_INSTANCE_UID = 0x0020000D
 _SERIES_INSTANCE_UID = 0x0020000E
+_FOREIGN_GROUPS = frozenset({0x0000, 0x0002})
+"""Of messages and of file meta information; in the file that is kept, they would speak for ours."""
 _NAMES = {
     _SOP_CLASS_UID: "SOP Class UID",
     _SOP_INSTANCE_UID: "SOP Instance UID",
@@ -54,7 +56,8 @@ def read_identity(data_set: bytes | memoryview, transfer_syntax: str) -> Identit
     Raises
     ------
     UndecodableInstance
-        If the bytes hold none of the four UIDs, or break off or go wrong before the last of them.
+        If the bytes hold none of the four UIDs or one of them twice, break off, go wrong or fall into too
+        many elements before the last of them, or hold elements of a message or of a file's header.
     MismatchedInstance
         If one of them is missing or empty: all four are Type 1 in every storage SOP class
         (PS3.3 C.7.2.1, C.7.3.1, C.12.1).
@@ -88,24 +91,32 @@ def is_valid_uid(text: str) -> bool:
 def _read_uids(data_set: bytes | memoryview, transfer_syntax: UID) -> dict[int, str]:
     head = bytes(memoryview(data_set)[:HEADER_LIMIT_BYTES])
     found: dict[int, str] = {}
+
+    def stop_when(tag: BaseTag, _vr: str | None, _length: int) -> bool:
+        if tag >> 16 in _FOREIGN_GROUPS:
+            raise UndecodableInstance(
+                f"elements of group {tag >> 16:04X} have no place in a data set (PS3.5 7.1)"
+            )
+        if tag in found:
+            raise UndecodableInstance(f"{_NAMES[tag]} stands there twice")
+        return bool(tag > _SERIES_INSTANCE_UID)
+
     try:
         if transfer_syntax == DeflatedExplicitVRLittleEndian:
             head = zlib.decompressobj(-zlib.MAX_WBITS).decompress(head, HEADER_LIMIT_BYTES)
         elements = data_element_generator(
-            BytesIO(head),
+            BoundedBytes(head),
             transfer_syntax.is_implicit_VR,
             transfer_syntax.is_little_endian,
-            stop_when=_is_past_the_uids,
+            stop_when=stop_when,
             specific_tags=list(_NAMES),
         )
         for element in elements:
             if element.tag in _NAMES and isinstance(element.value, bytes):
                 found[element.tag] = element.value.decode("ascii", "replace").rstrip("\0 ").lstrip(" ")
+    except UndecodableInstance:
+        raise
     except Exception as error:
         # pydicom has no common error for broken bytes (struct.error, EOFError, KeyError, RecursionError ...)
         raise UndecodableInstance(f"header cannot be read ({type(error).__name__})") from error
     return found
-
-
-def _is_past_the_uids(tag: BaseTag, _vr: str | None, _length: int) -> bool:
-    return bool(tag > _SERIES_INSTANCE_UID)

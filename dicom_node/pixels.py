@@ -5,33 +5,40 @@ Training and serving read images through this one module.
 
 from __future__ import annotations
 
-import zlib
-from contextlib import suppress
 from dataclasses import dataclass, field
-from io import BytesIO
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import config, dcmread, filereader, uid
-from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom import uid
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_color_lut
 
-from dicom_node.decoders import broken, decode_frame, is_compressed
+from dicom_node.codestreams import MAX_DECODED_BYTES, broken
+from dicom_node.decoders import decode_frame, is_compressed
 from dicom_node.errors import NotEligible, NotEligibleReason, UndecodableInstance
 from dicom_node.greyscale import grey_table
-from dicom_node.header import UNREADABLE, integer, text, texts
+from dicom_node.header import UNREADABLE, integer, text, texts, value
 from dicom_node.orientation import STANDARD, Orientation, frontal_orientation, principal_directions
+from dicom_node.reading import read_dataset
 
-# Hospital data sets break value rules daily; each reader checks what it needs itself.
-config.settings.reading_validation_mode = config.IGNORE
+__all__ = [
+    "MAX_DECODED_BYTES",
+    "Radiograph",
+    "header_of",
+    "read_dataset",
+    "read_radiograph",
+    "require_pixels",
+    "shrink",
+]
 
-MAX_DECODED_BYTES = 128 << 20
-"""Largest decoded image: 8192 x 8192 at 16 bit, some four times a full-size detector."""
-MAX_INFLATED_BYTES = MAX_DECODED_BYTES + (16 << 20)
-"""Largest data set that a deflated one may become."""
-_PIXEL_GROUP = 0x7FE00000
+_PIXEL_GROUP = 0x7FE0
+_PIXEL_DATA = 0x7FE00010
+_BULK = frozenset({"OB", "OW", "UN", "OB or OW"})
 _HISTOGRAM_PIXELS = 1 << 20
+_STRIP_ROWS = 256
+_LONGEST_PALETTE_BYTES = 1 << 18
 _COLOUR_TOLERANCE = 24
 _COLOURED_SHARE = 0.02
 _INVERSION_CONTRAST = 0.1
@@ -64,69 +71,6 @@ class Radiograph:
     orientation_assumed: bool = True
     orientation: Orientation = STANDARD
     warnings: tuple[str, ...] = ()
-
-
-def read_dataset(encoded: bytes) -> Dataset:
-    """Read a DICOM file held in memory.
-
-    Parameters
-    ----------
-    encoded : bytes
-        A PS3.10 file, or a bare data set without preamble, as some archives keep it.
-
-    Returns
-    -------
-    pydicom.dataset.Dataset
-        With ``file_meta.TransferSyntaxUID`` set and at least a SOP Class UID.
-
-    Raises
-    ------
-    UndecodableInstance
-        The bytes are no DICOM data set, or inflate beyond ``MAX_INFLATED_BYTES``.
-    """
-    try:
-        dataset = _read_deflated(encoded) or dcmread(BytesIO(encoded), force=True)
-        _complete_file_meta(dataset)
-        identified = "SOPClassUID" in dataset
-    except (*UNREADABLE, MemoryError, zlib.error) as error:
-        raise UndecodableInstance(
-            f"The file cannot be read as DICOM ({type(error).__name__}); it is damaged or something else."
-        ) from error
-    if not identified:
-        raise UndecodableInstance("The file is not a DICOM image: it has no SOP Class UID.")
-    return dataset
-
-
-def _read_deflated(encoded: bytes) -> Dataset | None:
-    """Inflate within a limit before parsing (PS3.5 A.5); None where the file is not deflated."""
-    if encoded[128:132] != b"DICM":
-        return None
-    stream = BytesIO(encoded)
-    stream.seek(132)
-    meta = filereader.read_dataset(stream, False, True, stop_when=lambda tag, vr, length: tag >> 16 != 2)
-    if meta.get("TransferSyntaxUID") != uid.DeflatedExplicitVRLittleEndian:
-        return None
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    inflated = inflater.decompress(stream.read(), MAX_INFLATED_BYTES)
-    if inflater.unconsumed_tail:
-        raise UndecodableInstance(f"The deflated data set is larger than {MAX_INFLATED_BYTES >> 20} MiB.")
-    dataset = dcmread(BytesIO(_EXPLICIT_START + inflated))
-    dataset.file_meta = FileMetaDataset(meta)
-    return dataset
-
-
-_EXPLICIT_START = bytes(128) + b"DICM\x02\x00\x10\x00UI\x14\x00" + uid.ExplicitVRLittleEndian.encode() + b"\0"
-"""Preamble and the least file meta information that announces explicit little endian."""
-
-
-def _complete_file_meta(dataset: Dataset) -> None:
-    meta = getattr(dataset, "file_meta", None)
-    if meta is None:
-        dataset.file_meta = meta = FileMetaDataset()
-    if not meta.get("TransferSyntaxUID"):
-        implicit, little = dataset.original_encoding
-        native = uid.ExplicitVRLittleEndian if little else uid.ExplicitVRBigEndian
-        meta.TransferSyntaxUID = uid.ImplicitVRLittleEndian if implicit else native
 
 
 def read_radiograph(dataset: Dataset) -> Radiograph:
@@ -175,23 +119,23 @@ def read_radiograph(dataset: Dataset) -> Radiograph:
 
 
 def header_of(dataset: Dataset) -> Dataset:
-    """Return a copy without pixel data and without elements that cannot be read.
+    """Return a copy without pixel data, overlays' and private elements; values stay as they were encoded.
 
-    The original keeps both.
+    Only what is asked for is converted, by ``dicom_node.header`` and within its limits. The original
+    keeps everything.
     """
     header = Dataset()
     implicit, little = dataset.original_encoding
     header.set_original_encoding(implicit, little, dataset.original_character_set)
-    tags = [tag for tag in dataset.keys() if tag < _PIXEL_GROUP]  # noqa: SIM118 - iterating reads every value
-    for tag in tags:
-        with suppress(*UNREADABLE):
-            header[tag] = dataset[tag]
+    for tag in dataset.keys():  # noqa: SIM118 - iterating reads every value
+        if tag.group < _PIXEL_GROUP and not tag.is_private:
+            header[tag] = dataset.get_item(tag)
     header.file_meta = dataset.file_meta
     return header
 
 
 def require_pixels(dataset: Dataset) -> None:
-    """Check that there is pixel data at all.
+    """Check that there is pixel data at all, and bring it into the form that decoders read.
 
     Raises
     ------
@@ -201,11 +145,17 @@ def require_pixels(dataset: Dataset) -> None:
         If the element that holds it is damaged.
     """
     try:
-        present = bool(dataset.get("PixelData"))
-    except UNREADABLE as error:
+        element = dataset.get_item(_PIXEL_DATA)
+        present = element is not None and bool(element.value)
+        if isinstance(element, RawDataElement) and element.VR in (*_BULK, None):
+            element = dataset[_PIXEL_DATA]
+        usable = element is None or (element.VR in _BULK and isinstance(element.value, bytes | None))
+    except UNREADABLE:
+        usable = present = False
+    if not usable:
         raise UndecodableInstance(
             "The element that holds the pixel data is damaged. Send the image again from its source."
-        ) from error
+        )
     if not present:
         raise NotEligible(
             NotEligibleReason.NO_PIXELS,
@@ -245,24 +195,52 @@ def _to_grey(header: Dataset, raw: NDArray[np.uint16]) -> tuple[NDArray[np.float
 
 
 def _luminance(dataset: Dataset, raw: NDArray[np.uint16]) -> NDArray[np.float32]:
+    """Reduce colour to grey in strips, so that no copy of the whole image in a wider type is made."""
     interpretation = text(dataset, "PhotometricInterpretation").upper()
-    if interpretation == "PALETTE COLOR":
-        raw = apply_color_lut(raw, dataset)
-    full = float(np.iinfo(raw.dtype).max)
+    palette = _palette(dataset, raw) if interpretation == "PALETTE COLOR" else None
     # JPEG and JPEG 2000 decoders return RGB; RLE and native YBR keep luminance in the first plane.
     by_codec = is_compressed(dataset) and dataset.file_meta.TransferSyntaxUID != uid.RLELossless
-    if interpretation.startswith("YBR") and not by_codec:
-        chroma = np.abs(raw[..., 1:].astype(np.int32) - (int(full) + 1) // 2).max(axis=2)
-        luminance = raw[..., 0].astype(np.float32)
-    else:
-        chroma = np.ptp(raw.astype(np.int32), axis=2)
-        luminance = raw.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
-    if (chroma > _COLOUR_TOLERANCE * (full + 1) / 256).mean() > _COLOURED_SHARE:
+    luminance_first = interpretation.startswith("YBR") and not by_codec
+    grey = np.empty(raw.shape[:2], np.float32)
+    coloured = 0
+    for top in range(0, raw.shape[0], _STRIP_ROWS):
+        strip = raw[top : top + _STRIP_ROWS]
+        strip = strip if palette is None else palette[strip]
+        grey[top : top + _STRIP_ROWS], chroma = _grey_and_chroma(strip, luminance_first)
+        coloured += int(np.count_nonzero(chroma > _COLOUR_TOLERANCE / 256))
+    if coloured > _COLOURED_SHARE * grey.size:
         raise NotEligible(
             NotEligibleReason.NOT_A_RADIOGRAPH,
             "The image is in colour, so it is a picture or a report rather than a radiograph.",
         )
-    return np.asarray(luminance / full, dtype=np.float32)
+    return grey
+
+
+def _palette(dataset: Dataset, raw: NDArray[np.uint16]) -> NDArray[np.uint16]:
+    """Return the colour of each stored value, shape (2**BitsAllocated, 3) (PS3.3 C.7.6.3.1.5)."""
+    if raw.ndim == 3:
+        raise broken("it has three samples a pixel and a palette")
+    # Segmented palettes stay out: a few bytes of them can unfold without end.
+    tables = Dataset()
+    try:
+        for colour in ("Red", "Green", "Blue"):
+            for part in ("Descriptor", "Data"):
+                keyword = f"{colour}PaletteColorLookupTable{part}"
+                setattr(tables, keyword, value(dataset, keyword, _LONGEST_PALETTE_BYTES))
+        return apply_color_lut(np.arange(1 << (8 * raw.itemsize), dtype=raw.dtype), tables)
+    except UNREADABLE as error:
+        raise broken("its palette is missing or damaged") from error
+
+
+def _grey_and_chroma(
+    strip: NDArray[np.uint16], luminance_first: bool
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    full = np.float32(np.iinfo(strip.dtype).max)
+    wide = strip.astype(np.float32)
+    if luminance_first:
+        return wide[..., 0] / full, np.abs(wide[..., 1:] - (full + 1) / 2).max(axis=2) / (full + 1)
+    grey = wide @ np.array([0.299, 0.587, 0.114], np.float32) / full
+    return grey, np.ptp(wide, axis=2) / (full + 1)
 
 
 def _orientation_of(header: Dataset) -> tuple[Orientation, bool]:

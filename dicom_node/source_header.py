@@ -16,7 +16,7 @@ from pydicom.charset import python_encoding
 from pydicom.datadict import dictionary_VM, dictionary_VR
 from pydicom.dataset import Dataset
 
-from dicom_node.header import items, numbers, text, texts
+from dicom_node.header import integer, items, numbers, text, texts
 from dicom_node.instance import derive_uid
 
 _REQUIRED = (
@@ -87,7 +87,7 @@ def source_header(dataset: Dataset) -> Dataset:
     if not re.fullmatch(r"[+-]\d{4}", header.get("TimezoneOffsetFromUTC", "+0000")):
         del header.TimezoneOffsetFromUTC
     header.Modality = text(dataset, "Modality").upper() or "OT"
-    header.Rows, header.Columns = int(dataset.Rows), int(dataset.Columns)
+    header.Rows, header.Columns = integer(dataset, "Rows", 0), integer(dataset, "Columns", 0)
     codes = procedure_codes(dataset)
     if codes:
         header.ProcedureCodeSequence = codes

@@ -11,7 +11,7 @@ import pytest
 from pydicom import dcmread, uid
 from pydicom.encaps import encapsulate
 
-from dicom_node.decoders import codestream_size
+from dicom_node.codestreams import frame_size
 from dicom_node.errors import NotEligible, NotEligibleReason
 from dicom_node.pixels import read_dataset, read_radiograph
 from dicom_node.transfer_syntaxes import ENCAPSULATED, TRANSFER_SYNTAXES, UNCOMPRESSED
@@ -163,7 +163,8 @@ def test_a_frame_cut_off_is_broken_pixels(syntax, share, demo_pixels, compressed
 )
 def test_the_codestreams_own_size_is_read_before_decoding(syntax, demo_pixels, compressed):
     frame = bytes((LOSSLESS | LOSSY)[syntax](demo_pixels))
-    assert codestream_size(frame, syntax) == demo_pixels.shape
+    size = frame_size(frame, syntax)
+    assert (size.rows, size.columns, size.samples) == (*demo_pixels.shape, 1)
     bomb = compressed(demo_pixels[:300, :300].copy(), frame, syntax)
     with pytest.raises(NotEligible, match="codestream announces 480 x 512") as caught:
         read_radiograph(bomb)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pydicom import uid
 
 from dicom_node.errors import NotEligible, NotEligibleReason, UndecodableInstance
+from dicom_node.header import text
 from dicom_node.orientation import STANDARD
 from dicom_node.pixels import MAX_DECODED_BYTES, header_of, read_dataset, read_radiograph, shrink
 
@@ -208,7 +209,7 @@ def test_elements_that_cannot_be_read_are_left_out_of_the_header(new_film, encod
     whole = encoded(new_film(Manufacturer="ACME"))
     dataset = read_dataset(whole.replace(b"LO\x04\x00ACME", b"L\x00\x04\x00ACME"))
     header = read_radiograph(dataset).dataset
-    assert "Manufacturer" not in header
+    assert text(header, "Manufacturer") == ""
     assert header.PatientID == "P-1"
 
 
