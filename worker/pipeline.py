@@ -87,6 +87,7 @@ def score(sop_instance_uid: str, stage: Scoring) -> None:
     started = time.monotonic()
     try:
         radiograph, result = assess(stage.spool.read_instance(sop_instance_uid), stage.scorer)
+        _require_identity(radiograph, sop_instance_uid)
         deliveries = _write_reports(entry, radiograph, result, stage)
     except NotEligible as refusal:
         stage.journal.mark_rejected(entry, refusal.reason, refusal.message)
@@ -207,18 +208,23 @@ def purge(stage: Sweeping, *, failed: bool = False) -> int:
     return removed
 
 
+def _require_identity(radiograph: Radiograph, sop_instance_uid: str) -> None:
+    # A data set may hold its UID twice; the other one must not get a report by it.
+    if str(radiograph.dataset.get("SOPInstanceUID", "")) != sop_instance_uid:
+        raise UndecodableInstance("the data set does not bear the UID that it was received under")
+
+
 def _write_reports(
     entry: JournalEntry, radiograph: Radiograph, result: Result, stage: Scoring
 ) -> dict[str, str]:
     from dicom_node.report import build_report  # noqa: PLC0415
 
     created_at = datetime.now(UTC)
-    uid = str(radiograph.dataset.SOPInstanceUID)
     # Without a destination the report is still made: it can be looked at, and sent later.
     forms: Sequence[ReportSettings] = tuple(stage.forms.values()) or (ReportSettings(),)
     for form in dict.fromkeys(forms):
         report = build_report(radiograph, result, form, created_at)
-        stage.spool.write_report(uid, _variant(form, result, entry), report)
+        stage.spool.write_report(entry.sop_instance_uid, _variant(form, result, entry), report)
     return {name: _variant(form, result, entry) for name, form in stage.forms.items()}
 
 

@@ -206,6 +206,16 @@ def test_an_unexpected_error_ends_with_that_image_and_quotes_nothing(
     assert "Sample" not in f"{entry.message} {history.story(uid)} {caplog.text}"
 
 
+def test_an_image_that_bears_another_uid_gets_no_report(
+    film: ReceivedInstance, make_instance: MakeInstance, scoring: Scoring, history: History, spool: Spool
+) -> None:
+    other = make_instance("1.2.3.4", film.encoded)
+    accept(other, spool, scoring.journal, scoring.doorbell)
+    score("1.2.3.4", scoring)
+    assert status(history, "1.2.3.4") == (EntryStatus.REJECTED, "undecodable")
+    assert history.deliveries(film.sop_instance_uid) == ()
+
+
 def test_a_file_that_is_gone_fails_at_once(
     film: ReceivedInstance, scoring: Scoring, spool: Spool, history: History
 ) -> None:
