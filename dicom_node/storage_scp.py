@@ -7,22 +7,17 @@ has returned. Nothing is decoded here but four UIDs; the bytes go on as they cam
 from __future__ import annotations
 
 import logging
-import threading
 import time
-import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import IntEnum
 from io import BytesIO
-from ipaddress import ip_address
 from types import TracebackType
 from typing import Self, cast
 
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 from pynetdicom import AE, _config, evt
-from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import encode_file_meta
 from pynetdicom.presentation import PresentationContext
@@ -31,14 +26,23 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     DigitalXRayImageStorageForPresentation,
     DigitalXRayImageStorageForProcessing,
     SecondaryCaptureImageStorage,
+    StorageCommitmentPushModel,
     Verification,
 )
 
-from dicom_node.connection import ConnectionLimits, LimitedAssociationServer, stop_waiting
+from dicom_node.admission import Admission, describe
+from dicom_node.commitment_report import TRANSFER_SYNTAXES as COMMITMENT_TRANSFER_SYNTAXES
+from dicom_node.commitment_report import CommitmentResult, answer_report
+from dicom_node.connection import MAXIMUM_PDU_BYTES, ConnectionLimits
 from dicom_node.errors import DicomNodeError, InvalidInstance, MismatchedInstance, UndecodableInstance
 from dicom_node.incoming import Identity, read_identity
 from dicom_node.instance import ReceivedInstance
+from dicom_node.listener import LimitedAssociationServer
+from dicom_node.node_settings import NodeSettings
+from dicom_node.peers import AddressList, printable
 from dicom_node.transfer_syntaxes import TRANSFER_SYNTAXES
+
+__all__ = ["STORAGE_SOP_CLASSES", "CannotListen", "NodeSettings", "StorageSCP", "StoreStatus"]
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +57,7 @@ STORAGE_SOP_CLASSES: tuple[UID, ...] = (
 )
 """What may be sent to the node; everything else, our own reports included, is not negotiated."""
 
+_NAMED_CLASSES = 8  # in one log line
 _SPARE_CONNECTIONS = 32  # room for callers that are about to be told that the limit is reached
 
 
@@ -75,54 +80,6 @@ class CannotListen(DicomNodeError):
     """The node's address cannot be used."""
 
 
-@dataclass(frozen=True)
-class NodeSettings:
-    """How the node presents itself and whom it serves.
-
-    Parameters
-    ----------
-    ae_title : str
-        The node's AE title.
-    host, port : str, int
-        Where it listens; port 0 takes any free one, ``StorageSCP.port`` tells which.
-    allowed_calling_ae_titles : tuple of str
-        Who may open an association; ``("*",)`` is everyone, ``()`` nobody.
-    require_called_ae_title : bool
-        Whether callers must address the node by its own AE title.
-    maximum_associations : int
-        Associations served at the same time.
-    maximum_instance_bytes : int
-        Largest request that is taken in; bounds the memory of one association.
-    association_timeout_s : float
-        Seconds a caller may take from opening the connection to requesting an association.
-    network_timeout_s : float
-        Seconds an association may stay silent.
-    shutdown_grace_s : float
-        Seconds that running associations get to finish when the node stops.
-    """
-
-    ae_title: str = "CXRWORKER"
-    host: str = "127.0.0.1"
-    port: int = 11112
-    allowed_calling_ae_titles: tuple[str, ...] = ()
-    require_called_ae_title: bool = False
-    maximum_associations: int = 25
-    maximum_instance_bytes: int = 512 * 1024 * 1024
-    association_timeout_s: float = 10.0
-    network_timeout_s: float = 60.0
-    shutdown_grace_s: float = 10.0
-
-
-@dataclass(frozen=True)
-class _Rejection:
-    """One A-ASSOCIATE-RJ (PS3.8 table 9-21) and the log line that explains it."""
-
-    result: int
-    source: int
-    diagnostic: int
-    explanation: str
-
-
 class StorageSCP:
     """A DICOM node that takes radiographs by C-STORE and answers C-ECHO.
 
@@ -134,6 +91,17 @@ class StorageSCP:
         Called with each ``ReceivedInstance``, in the association's own thread, several at a time. When
         it returns, the sender is told Success. When it raises a ``DicomNodeError``, the sender gets that
         error's status; whatever else it raises becomes 0xA700, so that the sender tries again.
+    confirm : callable, optional
+        Called with each ``CommitmentResult`` that a PACS reports (PS3.4 J.3.3), several at a time; False
+        says that the transaction is unknown here. Without it, storage commitment is not offered.
+    refuse : callable, optional
+        Returns why nothing can be stored at present, or None. Associations for more than Verification and
+        storage commitment are then rejected as a temporary congestion, instances with 0xA700.
+
+    Raises
+    ------
+    ValueError
+        If an allowed address is none.
 
     Examples
     --------
@@ -141,12 +109,20 @@ class StorageSCP:
     ...     node.port  # doctest: +SKIP
     """
 
-    def __init__(self, settings: NodeSettings, accept: Callable[[ReceivedInstance], None]) -> None:
+    def __init__(
+        self,
+        settings: NodeSettings,
+        accept: Callable[[ReceivedInstance], None],
+        *,
+        confirm: Callable[[CommitmentResult], bool] | None = None,
+        refuse: Callable[[], str | None] | None = None,
+    ) -> None:
         self._settings = settings
         self._accept = accept
+        self._confirm = confirm
+        self._refuse = refuse
+        self._allowed = AddressList(settings.allowed_addresses)
         self._server: LimitedAssociationServer | None = None
-        self._admitted: set[Association] = set()
-        self._admission = threading.Lock()
 
     def __enter__(self) -> Self:
         self.start()
@@ -174,32 +150,26 @@ class StorageSCP:
             If host and port cannot be bound.
         """
         settings = self._settings
-        ae = AE(settings.ae_title)
-        # 0 lets senders use their largest PDU: an image in tens of PDUs instead of hundreds
-        ae.maximum_pdu_size = 0
-        ae.acse_timeout = settings.association_timeout_s
-        ae.dimse_timeout = settings.network_timeout_s
-        ae.network_timeout = settings.network_timeout_s
-        # counted in _on_requested instead: pynetdicom would count connections that never asked for anything
-        ae.maximum_associations = settings.maximum_associations + _SPARE_CONNECTIONS + 1
-        ae.add_supported_context(Verification)
-        for sop_class in STORAGE_SOP_CLASSES:
-            ae.add_supported_context(sop_class, list(TRANSFER_SYNTAXES))
-        handlers: list[evt.EventHandlerType] = [
-            (evt.EVT_REQUESTED, self._on_requested),
-            (evt.EVT_ACCEPTED, self._on_accepted),
-            (evt.EVT_C_STORE, self._on_store),
-            (evt.EVT_CONN_CLOSE, stop_waiting),
-        ]
-        limits = ConnectionLimits(
-            maximum_connections=settings.maximum_associations + _SPARE_CONNECTIONS,
-            maximum_request_bytes=settings.maximum_instance_bytes,
-            silence_s=settings.network_timeout_s,
-        )
+        ae = self._application_entity()
         address = (settings.host, settings.port)
+        limits = ConnectionLimits(
+            maximum_request_bytes=settings.maximum_instance_bytes,
+            maximum_buffered_bytes=max(settings.maximum_buffered_bytes, 2 * settings.maximum_instance_bytes),
+            negotiation_s=settings.association_timeout_s,
+            silence_s=settings.network_timeout_s,
+            slow_request_s=settings.slow_request_s,
+            tls=settings.tls,
+        )
         try:
             self._server = LimitedAssociationServer(
-                ae, address, ae.ae_title, ae.supported_contexts, evt_handlers=handlers, limits=limits
+                ae,
+                address,
+                ae.ae_title,
+                ae.supported_contexts,
+                evt_handlers=self._handlers(),
+                limits=limits,
+                maximum_connections=settings.maximum_associations + _SPARE_CONNECTIONS,
+                allowed=self._allowed,
             )
         except OSError as error:
             raise CannotListen(
@@ -207,7 +177,8 @@ class StorageSCP:
                 "choose another port or stop what uses it"
             ) from error
         self._server.start()
-        logger.info("%s listens on %s:%d", settings.ae_title, settings.host, self.port)
+        how = "listens with TLS" if settings.tls else "listens"
+        logger.info("%s %s on %s:%d", settings.ae_title, how, settings.host, self.port)
 
     def stop(self) -> None:
         """Take no new caller, let running associations finish for the grace period, then abort them."""
@@ -222,45 +193,44 @@ class StorageSCP:
             association.abort()
         logger.info("%s stopped", self._settings.ae_title)
 
-    def _on_requested(self, event: evt.Event) -> None:
-        association = event.assoc
-        try:
-            rejection = self._examine(association)
-        except Exception as error:
-            # pynetdicom goes on to accept whom this handler did not reject
-            rejection = _Rejection(1, 1, 1, f"it could not be examined: {_describe(error)}")
-        if rejection is None:
-            return
-        association.acse.send_reject(rejection.result, rejection.source, rejection.diagnostic)
-        # a health check on this host asks under our own name, every half minute
-        level = logging.DEBUG if _is_ourselves(association, self._settings) else logging.WARNING
-        logger.log(level, "association refused: %s", rejection.explanation)
-        # without this the connection is closed before the answer has left
-        association.kill()
-
-    def _examine(self, association: Association) -> _Rejection | None:
-        request = association.requestor.primitive
-        calling = str(request.calling_ae_title).strip() if request else ""
-        called = str(request.called_ae_title).strip() if request else ""
+    def _application_entity(self) -> AE:
         settings = self._settings
-        allowed = {title.strip() for title in settings.allowed_calling_ae_titles}
-        if "*" not in allowed and calling not in allowed:
-            return _Rejection(
-                1, 1, 3, f"{calling} may not send here; add it to the allowed calling AE titles if it should"
+        ae = AE(settings.ae_title)
+        ae.maximum_pdu_size = MAXIMUM_PDU_BYTES
+        ae.acse_timeout = settings.association_timeout_s
+        ae.dimse_timeout = settings.network_timeout_s
+        ae.network_timeout = settings.network_timeout_s
+        # Admission counts instead: pynetdicom would count connections that never asked for anything
+        ae.maximum_associations = settings.maximum_associations + _SPARE_CONNECTIONS + 1
+        ae.add_supported_context(Verification)
+        for sop_class in STORAGE_SOP_CLASSES:
+            ae.add_supported_context(sop_class, list(TRANSFER_SYNTAXES))
+        if self._confirm is not None:
+            # the PACS that calls is the provider here, whether or not it negotiates that (PS3.7 D.3.3.4)
+            ae.add_supported_context(
+                StorageCommitmentPushModel,
+                list(COMMITMENT_TRANSFER_SYNTAXES),
+                scu_role=False,
+                scp_role=True,
             )
-        if settings.require_called_ae_title and called != settings.ae_title.strip():
-            return _Rejection(1, 1, 7, f"{calling} called {called}; this node is {settings.ae_title}")
-        with self._admission:
-            self._admitted = {other for other in self._admitted if _is_open(other)}
-            if len(self._admitted) >= settings.maximum_associations:
-                return _Rejection(
-                    2,
-                    3,
-                    2,
-                    f"{calling} came while all {settings.maximum_associations} associations were in use",
-                )
-            self._admitted.add(association)
-        return None
+        return ae
+
+    def _handlers(self) -> list[evt.EventHandlerType]:
+        handlers: list[evt.EventHandlerType] = [
+            (evt.EVT_REQUESTED, Admission(self._settings, self._why_refused).examine),
+            (evt.EVT_ACCEPTED, self._on_accepted),
+            (evt.EVT_C_STORE, self._on_store),
+        ]
+        if self._confirm is not None:
+            handlers.append((evt.EVT_N_EVENT_REPORT, answer_report, [self._confirm]))
+        return handlers
+
+    def _why_refused(self) -> str | None:
+        try:
+            return self._refuse() if self._refuse is not None else None
+        except Exception as error:
+            # what cannot even be asked whether there is room will hardly take an image
+            return f"it is not known whether there is room ({describe(error)})"
 
     def _on_accepted(self, event: evt.Event) -> None:
         refused = event.assoc.rejected_contexts
@@ -269,11 +239,15 @@ class StorageSCP:
             logger.log(level, "%s", _describe_refused(event.assoc.requestor.ae_title, refused))
 
     def _on_store(self, event: evt.Event) -> Dataset:
-        sender = str(event.assoc.requestor.ae_title).strip()
+        sender = printable(event.assoc.requestor.ae_title, 16)
         uid = "(no valid SOP Instance UID)"
         try:
             instance = _received(event, sender)
             uid = instance.sop_instance_uid
+            reason = self._why_refused()
+            if reason is not None:
+                logger.warning("%s from %s refused with 0xA700: %s", uid, sender, reason)
+                return _answer(StoreStatus.OUT_OF_RESOURCES, "no room at present; send it again later")
             self._accept(instance)
         except DicomNodeError as error:
             status = _status_of(error)
@@ -281,7 +255,7 @@ class StorageSCP:
             return _answer(status, str(error))
         except Exception as error:
             # a sender that is told to try again loses nothing, whatever went wrong here
-            logger.error("%s from %s could not be kept: %s", uid, sender, _describe(error))  # noqa: TRY400
+            logger.error("%s from %s could not be kept: %s", uid, sender, describe(error))  # noqa: TRY400
             return _answer(StoreStatus.OUT_OF_RESOURCES, "cannot be stored at present; send it again")
         logger.info("%s from %s taken, %d bytes", uid, sender, len(instance.encoded))
         return _answer(StoreStatus.SUCCESS)
@@ -341,30 +315,15 @@ def _answer(status: StoreStatus, comment: str = "") -> Dataset:
     return answer
 
 
-def _describe(error: Exception) -> str:
-    """Return kind and place of an error; its text may quote patient data."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    reason = f" ({error.strerror})" if isinstance(error, OSError) and error.strerror else ""
-    return f"{type(error).__name__}{reason} in {frame.name}, {frame.filename}:{frame.lineno}"
-
-
 def _describe_refused(sender: str, refused: list[PresentationContext]) -> str:
-    classes = sorted({context.abstract_syntax.name for context in refused if context.abstract_syntax})
+    names = {context.abstract_syntax.name for context in refused if context.abstract_syntax}
+    classes = sorted(printable(name) for name in names)
+    if len(classes) > _NAMED_CLASSES:
+        classes = [*classes[:_NAMED_CLASSES], f"and {len(classes) - _NAMED_CLASSES} more"]
     syntaxes_only = all(context.result == 0x04 for context in refused)  # PS3.8 table 9-18
     what = "transfer syntaxes for " if syntaxes_only else ""
+    sender = printable(sender, 16)
     return (
-        f"{sender.strip()} offered {what}{', '.join(classes)}: not accepted; this node takes CR, DX and "
+        f"{sender} offered {what}{', '.join(classes)}: not accepted; this node takes CR, DX and "
         f"Secondary Capture images in {len(TRANSFER_SYNTAXES)} transfer syntaxes"
     )
-
-
-def _is_ourselves(association: Association, settings: NodeSettings) -> bool:
-    peer, request = association.requestor.address_info, association.requestor.primitive
-    if peer is None or request is None or not ip_address(peer.address).is_loopback:
-        return False
-    return str(request.calling_ae_title).strip() == settings.ae_title.strip()
-
-
-def _is_open(association: Association) -> bool:
-    ended = association.is_released or association.is_aborted or association.is_rejected
-    return association.is_alive() and not ended
