@@ -199,7 +199,12 @@ class GuardedSocket(AssociationSocket):
             raise _BrokenOff("")
         poll = select.poll()
         poll.register(cast(socket.socket, self.socket), select.POLLIN)
-        return bool(poll.poll(1000 * _LOOK_S))
+        # meanwhile the association's own thread has nothing to do; left alone it would look every millisecond
+        self.assoc._reactor_checkpoint.clear()
+        try:
+            return bool(poll.poll(1000 * _LOOK_S))
+        finally:
+            self.assoc._reactor_checkpoint.set()
 
     def _shake_hands(self, connection: ssl.SSLSocket) -> None:
         while not self._greeted:
