@@ -5,12 +5,11 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Sequence
-from io import BytesIO
 
-from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pynetdicom import build_context, evt
 from pynetdicom.association import Association
+from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StorageCommitmentPushModel,
     StorageCommitmentPushModelInstance,
@@ -25,9 +24,17 @@ from dicom_node.commitment_report import (
     answer_report,
     read_commitment,
 )
-from dicom_node.errors import AssociationFailed, CommitmentRefused, UndecodableInstance
+from dicom_node.errors import AssociationFailed, CommitmentRefused
+from dicom_node.outgoing import read_file_meta
 
-__all__ = ["CommitmentResult", "answer_report", "read_commitment", "references", "request_commitment"]
+__all__ = [
+    "CommitmentResult",
+    "answer_report",
+    "offers_commitment",
+    "read_commitment",
+    "references",
+    "request_commitment",
+]
 
 _REQUEST_COMMITMENT = 1  # action type ID (PS3.4 table J.3.2-1)
 _RELEASE_WAIT_S = 5.0
@@ -41,15 +48,8 @@ def references(instances: Sequence[bytes]) -> tuple[tuple[str, str], ...]:
     UndecodableInstance
         If one of them is no PS3.10 file.
     """
-    try:
-        metas = [dcmread(BytesIO(encoded), specific_tags=[]).file_meta for encoded in instances]
-        return tuple(
-            (str(meta.MediaStorageSOPClassUID), str(meta.MediaStorageSOPInstanceUID)) for meta in metas
-        )
-    except Exception as error:
-        raise UndecodableInstance(
-            f"an instance to ask commitment for is no PS3.10 file ({type(error).__name__})"
-        ) from error
+    metas = [read_file_meta(encoded) for encoded in instances]
+    return tuple((meta.sop_class_uid, meta.sop_instance_uid) for meta in metas)
 
 
 def request_commitment(
@@ -100,14 +100,25 @@ def request_commitment(
         (evt.EVT_N_EVENT_REPORT, reports.answer),
         (evt.EVT_CONN_CLOSE, reports.close),
     ]
-    contexts = [build_context(StorageCommitmentPushModel, list(TRANSFER_SYNTAXES))]
-    with open_association(remote, calling_ae_title, contexts, handlers) as association:
+    with open_association(remote, calling_ae_title, [_context()], handlers) as association:
         # an association that only waits is silent for as long as that takes
         association.network_timeout = remote.timeout_s + wait_s
         _ask(association, remote, _action_information(transaction_uid, distinct))
         result = reports.wait(wait_s)
         _release(association)
     return result
+
+
+def offers_commitment(remote: RemoteAE, calling_ae_title: str) -> bool:
+    """Say whether a PACS offers storage commitment; nothing is asked of it.
+
+    Raises
+    ------
+    AssociationFailed
+        If there is no association.
+    """
+    with open_association(remote, calling_ae_title, [_context()]) as association:
+        return bool(association.accepted_contexts)
 
 
 class _Reports:
@@ -143,6 +154,10 @@ class _Reports:
             return False
         self._ended.put((result, threading.current_thread()))
         return True
+
+
+def _context() -> PresentationContext:
+    return build_context(StorageCommitmentPushModel, list(TRANSFER_SYNTAXES))
 
 
 def _ask(association: Association, remote: RemoteAE, information: Dataset) -> None:
