@@ -11,7 +11,7 @@ from rich.console import Console
 
 from worker import tables
 from worker.errors import WorkerError
-from worker.pipeline import purge
+from worker.pipeline import purge, tidy
 from worker.service import Service
 from worker.settings import Settings
 from worker.tasks import make_queue
@@ -53,7 +53,10 @@ def requeue(settings: Settings, uids: Sequence[str] | None) -> None:
 
 def purge_now(settings: Settings, failed: bool) -> None:
     """Apply retention once; with ``failed``, also to images that failed."""
-    click.echo(f"files of {purge(_service(settings).sweeping, failed=failed)} images removed")
+    sweeping = _service(settings).sweeping
+    removed = purge(sweeping, failed=failed)
+    tidy(sweeping)
+    click.echo(f"files of {removed} images removed")
 
 
 def _show_queue(service: Service, console: Console, as_json: bool) -> None:

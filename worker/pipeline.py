@@ -21,6 +21,7 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from dicom_node.errors import (
@@ -35,7 +36,7 @@ from dicom_node.report_settings import ReportSettings
 from dicom_node.storage_commitment import references, request_commitment
 from dicom_node.storage_scu import RemoteAE, StoreOutcome, store
 from worker.entry import DeliveryStatus, EntryStatus, Settlement
-from worker.errors import MissingInstance, StorageError, WorkerError
+from worker.errors import MissingInstance, WorkerError
 from worker.retry import judge_delivery, retry_at
 from worker.summary import summarise
 
@@ -64,8 +65,11 @@ def accept(instance: ReceivedInstance, spool: Spool, journal: Journal, doorbell:
     StorageError
         When bytes, folder entry or journal row could not be made durable.
     """
-    spool.write_instance(instance.sop_instance_uid, instance.encoded)
+    new = spool.write_instance(instance.sop_instance_uid, instance.encoded)
     status = journal.record_received(instance)
+    if not new:
+        # What was found there may have been on its way out; now that the journal knows, it stays.
+        spool.write_instance(instance.sop_instance_uid, instance.encoded)
     logger.info("%s from %s: %s", instance.sop_instance_uid, instance.calling_ae_title, status)
     if status is EntryStatus.RECEIVED:
         doorbell.ring_score(instance.sop_instance_uid)
@@ -195,17 +199,24 @@ def purge(stage: Sweeping, *, failed: bool = False) -> int:
     now = datetime.now(UTC)
     removed = 0
     for uid in stage.upkeep.finished_before(now - stage.keep_delivered, failed=failed):
-        try:
-            stage.spool.remove(uid)
-        except (StorageError, OSError) as error:
-            logger.warning("%s could not be removed from the spool: %s", uid, describe(error))
-            continue
-        stage.upkeep.mark_purged(uid)
-        removed += 1
+        removed += stage.upkeep.retire(uid, partial(stage.spool.remove, uid), failed=failed)
     if stage.keep_entries is not None:
         stage.upkeep.forget_before(now - stage.keep_entries)
-    stage.spool.remove_leftovers(older_than_s=3600, now=time.time())
     return removed
+
+
+def tidy(stage: Sweeping) -> None:
+    """Remove what crashes and broken databases left in the spool; once an hour is enough.
+
+    Raises
+    ------
+    StorageError
+        When journal or spool cannot be used; the next round tries again.
+    """
+    stage.spool.remove_leftovers(older_than_s=3600, now=time.time())
+    count = stage.spool.remove_orphans(stage.upkeep.in_spool, older_than_s=86400, now=time.time())
+    if count:
+        logger.warning("%d files removed from the spool that no sender was told Success for", count)
 
 
 def _require_identity(radiograph: Radiograph, sop_instance_uid: str) -> None:

@@ -7,7 +7,7 @@ content under a name stays, and a name exists only when its whole content is dur
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -32,6 +32,9 @@ class Store(Protocol):
 
     def remove_leftovers(self, older_than_s: float, now: float) -> int:
         """Delete what broken-off writers left aside; return how many."""
+
+    def remove_orphans(self, kept: Callable[[], set[str]], older_than_s: float, now: float) -> int:
+        """Delete instances whose names are not in ``kept()``, whoever may be writing; return how many."""
 
     def free_bytes(self) -> tuple[int, int] | None:
         """Return free and total bytes, where the store knows."""
@@ -149,6 +152,27 @@ class Spool:
             Seconds since the epoch.
         """
         return self._store.remove_leftovers(older_than_s, now)
+
+    def remove_orphans(self, known: Callable[[], Iterable[str]], older_than_s: float, now: float) -> int:
+        """Delete instances that nobody knows: their sender was never told Success and did not come again.
+
+        An object store keeps them; its own rules for the age of objects are for that.
+
+        Parameters
+        ----------
+        known : callable
+            Returns the SOP Instance UIDs that are to be kept; called again before anything is deleted.
+        older_than_s : float
+            Least age; the journal may be about to learn of younger ones.
+        now : float
+            Seconds since the epoch.
+
+        Raises
+        ------
+        StorageError
+            When the folder is away.
+        """
+        return self._store.remove_orphans(lambda: {_instance(uid) for uid in known()}, older_than_s, now)
 
     def free_bytes(self) -> tuple[int, int] | None:
         """Return free and total bytes of the file system; None for an object store, which does not say.

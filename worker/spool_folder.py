@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -101,6 +102,34 @@ class FolderStore:
             ) from error
         return count
 
+    def remove_orphans(self, kept: Callable[[], set[str]], older_than_s: float, now: float) -> int:
+        """Delete old instances whose names are not in ``kept()``; return how many.
+
+        A writer may find such a name taken and record it at the same moment. So the file is first set
+        aside, then ``kept`` is asked again, and what is known by now is put back; a writer looks again
+        after it has recorded.
+        """
+        try:
+            names = [
+                f"instances/{path.name}"
+                for path in (self._root / "instances").iterdir()
+                if now - path.stat().st_mtime > older_than_s
+            ]
+            suspects = sorted(set(names) - kept()) if names else []
+            for name in suspects:
+                (self._root / name).rename(self._aside(name))
+            known = kept() if suspects else set()
+            for name in suspects:
+                if name in known:
+                    with suppress(FileExistsError):
+                        os.link(self._aside(name), self._root / name)
+                self._aside(name).unlink()
+        except OSError as error:
+            raise StorageError(
+                f"the spool cannot be cleared ({error.strerror}): check the data folder"
+            ) from error
+        return len(set(suspects) - known)
+
     def free_bytes(self) -> tuple[int, int] | None:
         """Return the file system's free and total bytes."""
         try:
@@ -110,6 +139,9 @@ class FolderStore:
                 f"the spool {self._root} is away ({error.strerror}): check the data folder"
             ) from error
         return usage.free, usage.total
+
+    def _aside(self, name: str) -> Path:
+        return self._root / "incoming" / f"orphan-{Path(name).name}"
 
     def _link_once(self, path: Path, content: bytes) -> bool:
         if path.exists():

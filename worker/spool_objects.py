@@ -112,6 +112,10 @@ class ObjectStore:
         """Return 0: a put that breaks off leaves nothing under any name."""
         return 0
 
+    def remove_orphans(self, kept: Callable[[], set[str]], older_than_s: float, now: float) -> int:
+        """Do nothing: nothing can be set aside here, so a writer could lose what it has just recorded."""
+        return 0
+
     def free_bytes(self) -> tuple[int, int] | None:
         """Return None: an object store does not say how much room there is."""
         return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from sqlalchemy import ColumnElement, Engine, and_, delete, or_, select, update
@@ -204,12 +204,34 @@ class Upkeep:
             session.execute(delete(EntryRow).where(EntryRow.sop_instance_uid.in_(uids)))
             return len(uids)
 
-    def mark_purged(self, sop_instance_uid: str) -> None:
-        """Record that the spool holds nothing of this instance any more; its story stays."""
+    def retire(self, sop_instance_uid: str, remove: Callable[[], None], *, failed: bool = False) -> bool:
+        """Remove an ended instance's files and record it; False if it has been taken up again meanwhile.
+
+        Parameters
+        ----------
+        sop_instance_uid : str
+            The instance, of ``finished_before``.
+        remove : callable
+            Removes its files; called while the entry is locked, so that nobody takes it up in between.
+        failed : bool
+            As for ``finished_before``.
+        """
         now = datetime.now(UTC)
         with transaction(self._engine) as session:
-            session.get_one(EntryRow, sop_instance_uid).purged_at = now
+            row = session.get(EntryRow, sop_instance_uid, with_for_update=True)
+            if row is None or row.status not in (FINISHED if not failed else (*FINISHED, EntryStatus.FAILED)):
+                return False
+            remove()
+            row.purged_at = now
             tell(session, sop_instance_uid, now, "files removed after the retention time")
+            return True
+
+    def in_spool(self) -> tuple[str, ...]:
+        """Return every instance whose files the spool should hold."""
+        with transaction(self._engine) as session:
+            return tuple(
+                session.scalars(select(EntryRow.sop_instance_uid).where(EntryRow.purged_at.is_(None)))
+            )
 
 
 def _stale(

@@ -347,7 +347,7 @@ def test_stories_are_forgotten_long_after_the_files(
     asked(deliveries, claimed)
     upkeep.give_up(later())
     assert upkeep.forget_before(later()) == 0, "its files are still there"
-    upkeep.mark_purged(uid)
+    assert upkeep.retire(uid, lambda: None)
     assert upkeep.forget_before(LONG_AGO) == 0
     assert upkeep.forget_before(later()) == 1
     assert history.entry(uid) is None

@@ -166,7 +166,7 @@ def test_retention_takes_what_is_done_and_nothing_else(
     journal.mark_reported(reported, RESULT, "d", {"A": "v"})
     assert upkeep.finished_before(later()) == ("1.1",)
     assert upkeep.finished_before(LONG_AGO) == ()
-    upkeep.mark_purged("1.1")
+    assert upkeep.retire("1.1", lambda: None)
     assert upkeep.finished_before(later()) == ()
     journal.record_received(make_instance("1.1"))
     assert upkeep.finished_before(later()) == ("1.1",)

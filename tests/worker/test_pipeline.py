@@ -20,10 +20,10 @@ from dicom_node.storage_commitment import CommitmentResult
 from dicom_node.storage_scu import RemoteAE
 from worker.deliveries import Deliveries
 from worker.entry import DeliveryStatus, EntryStatus, JournalEntry, Settlement
-from worker.errors import StorageError
+from worker.errors import MissingInstance, StorageError
 from worker.history import History
 from worker.journal import Journal
-from worker.pipeline import accept, confirm, deliver, score, sweep
+from worker.pipeline import accept, confirm, deliver, score, sweep, tidy
 from worker.schema import DeliveryRow, DestinationRow
 from worker.spool import Spool
 from worker.stages import Delivering, Route, Scoring, Sweeping
@@ -408,3 +408,59 @@ def test_retention_removes_files_and_keeps_the_story(
     sweep(sweeping)
     assert not [path for path in (tmp_path / "spool").rglob("*") if path.is_file()]
     assert history.story(reported)[-1][1].startswith("files removed")
+
+
+def test_retention_leaves_alone_what_is_taken_up_again(
+    film: ReceivedInstance, scoring: Scoring, upkeep: Upkeep, spool: Spool, history: History
+) -> None:
+    """The operator gives up failed images while one of them is sent again."""
+    uid = film.sop_instance_uid
+    accept(film, spool, scoring.journal, scoring.doorbell)
+    entry = scoring.journal.claim(uid)
+    assert entry is not None
+    scoring.journal.mark_failed(entry, "scoring-error", "m")
+    assert upkeep.finished_before(datetime.now(UTC), failed=True) == (uid,)
+    accept(film, spool, scoring.journal, scoring.doorbell)
+    assert not upkeep.retire(uid, lambda: spool.remove(uid), failed=True)
+    score(uid, scoring)
+    assert status(history, uid)[0] is EntryStatus.REPORTED
+
+
+def test_files_that_nobody_was_told_success_for_go_after_a_day(
+    film: ReceivedInstance, scoring: Scoring, sweeping: Sweeping, spool: Spool, tmp_path: Path
+) -> None:
+    uid = film.sop_instance_uid
+    accept(film, spool, scoring.journal, scoring.doorbell)
+    spool.write_instance("1.2.3", b"its journal was away")
+    tidy(sweeping)
+    files = list((tmp_path / "spool" / "instances").iterdir())
+    assert len(files) == 2
+    for path in files:
+        os.utime(path, (0, 0))
+    tidy(sweeping)
+    assert spool.read_instance(uid) == film.encoded
+    with pytest.raises(MissingInstance):
+        spool.read_instance("1.2.3")
+    assert not list((tmp_path / "spool" / "incoming").iterdir())
+
+
+def test_a_file_that_is_recorded_while_it_is_removed_as_an_orphan_stays(
+    film: ReceivedInstance, scoring: Scoring, sweeping: Sweeping, spool: Spool, tmp_path: Path
+) -> None:
+    uid = film.sop_instance_uid
+    spool.write_instance(uid, film.encoded)
+    (path,) = (tmp_path / "spool" / "instances").iterdir()
+    os.utime(path, (0, 0))
+    asked = []
+
+    class Upkeep:
+        def in_spool(self) -> tuple[str, ...]:
+            asked.append(uid)
+            known = sweeping.upkeep.in_spool()
+            if len(asked) == 1:
+                accept(film, spool, scoring.journal, scoring.doorbell)
+            return known
+
+    tidy(replace(sweeping, upkeep=Upkeep()))
+    assert len(asked) == 2
+    assert spool.read_instance(uid) == film.encoded
