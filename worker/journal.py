@@ -37,7 +37,7 @@ class Journal:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def record_received(self, instance: ReceivedInstance) -> EntryStatus:
+    def record_received(self, instance: ReceivedInstance, *, differs: bool = False) -> EntryStatus:
         """Record an instance that the spool holds durably.
 
         A known instance is not taken up again, unless it had failed; its story gets a line.
@@ -46,6 +46,8 @@ class Journal:
         ----------
         instance : ReceivedInstance
             The instance.
+        differs : bool
+            Whether the spool keeps other bytes under this UID, which came first and stay.
 
         Returns
         -------
@@ -73,13 +75,15 @@ class Journal:
                 session.flush()
                 tell(session, instance.sop_instance_uid, now, f"received from {instance.calling_ae_title}")
         except IntegrityError:
-            return self._record_resent(instance, now)
+            return self._record_resent(instance, now, differs)
         return EntryStatus.RECEIVED
 
-    def _record_resent(self, instance: ReceivedInstance, now: datetime) -> EntryStatus:
+    def _record_resent(self, instance: ReceivedInstance, now: datetime, differs: bool) -> EntryStatus:
         with transaction(self._engine) as session:
             row = session.get_one(EntryRow, instance.sop_instance_uid, with_for_update=True)
             told = f"sent again by {instance.calling_ae_title}"
+            if differs:
+                told += " with other content under the same UID; the first is kept"
             if row.status == EntryStatus.FAILED:
                 revive(session, row, now)
                 told += " after a failure; taken up again"

@@ -66,7 +66,7 @@ def accept(instance: ReceivedInstance, spool: Spool, journal: Journal, doorbell:
         When bytes, folder entry or journal row could not be made durable.
     """
     new = spool.write_instance(instance.sop_instance_uid, instance.encoded)
-    status = journal.record_received(instance)
+    status = journal.record_received(instance, differs=not new and _differs(instance, spool))
     if not new:
         # What was found there may have been on its way out; now that the journal knows, it stays.
         spool.write_instance(instance.sop_instance_uid, instance.encoded)
@@ -75,6 +75,13 @@ def accept(instance: ReceivedInstance, spool: Spool, journal: Journal, doorbell:
         doorbell.ring_score(instance.sop_instance_uid)
     elif status is EntryStatus.REPORTED:
         doorbell.ring_deliver(instance.sop_instance_uid)
+
+
+def _differs(instance: ReceivedInstance, spool: Spool) -> bool:
+    try:
+        return spool.read_instance(instance.sop_instance_uid) != instance.encoded
+    except MissingInstance:
+        return False
 
 
 def score(sop_instance_uid: str, stage: Scoring) -> None:

@@ -206,6 +206,17 @@ def test_an_unexpected_error_ends_with_that_image_and_quotes_nothing(
     assert "Sample" not in f"{entry.message} {history.story(uid)} {caplog.text}"
 
 
+def test_other_content_under_a_known_uid_is_told_and_does_not_replace_the_first(
+    film: ReceivedInstance, scoring: Scoring, history: History, spool: Spool
+) -> None:
+    for encoded in (film.encoded, film.encoded, film.encoded + b"x"):
+        accept(replace(film, encoded=encoded), spool, scoring.journal, scoring.doorbell)
+    assert spool.read_instance(film.sop_instance_uid) == film.encoded
+    told = [what for _, what in history.story(film.sop_instance_uid)]
+    assert told[1] == "sent again by MODALITY"
+    assert "other content" in told[2]
+
+
 def test_an_image_that_bears_another_uid_gets_no_report(
     film: ReceivedInstance, make_instance: MakeInstance, scoring: Scoring, history: History, spool: Spool
 ) -> None:
