@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import cast
 
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
 
 from dicom_node.errors import AssociationFailed
+from dicom_node.tls import RememberingSocket, explain
 
 
 @dataclass(frozen=True)
@@ -24,12 +27,16 @@ class RemoteAE:
         Its AE title and address.
     timeout_s : float
         Seconds to wait for the connection, for the association, and for each answer.
+    tls : ssl.SSLContext or None
+        With it, the peer is called over TLS, and its certificate must be made out to ``host``
+        (``dicom_node.tls.client_context``).
     """
 
     ae_title: str
     host: str
     port: int
     timeout_s: float = 30.0
+    tls: ssl.SSLContext | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
         return f"{self.ae_title}@{self.host}:{self.port}"
@@ -67,42 +74,87 @@ def open_association(
     """
     ae = AE(calling_ae_title)
     ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = remote.timeout_s
-    connections: list[socket.socket] = []
-    bound: list[evt.EventHandlerType] = [(evt.EVT_ACSE_SENT, _keep_connection, [connections]), *handlers]
+    caller = _Caller(remote)
+    bound: list[evt.EventHandlerType] = [
+        (evt.EVT_ACSE_SENT, caller.keep_connection),
+        (evt.EVT_CONN_OPEN, caller.limit_silence),
+        *handlers,
+    ]
+    # pynetdicom asks the context for nothing but to wrap a socket
+    tls = (cast(ssl.SSLContext, caller), remote.host) if remote.tls else None
     try:
         try:
             association = ae.associate(
-                remote.host, remote.port, contexts, remote.ae_title, max_pdu=0, evt_handlers=bound
+                remote.host,
+                remote.port,
+                contexts,
+                remote.ae_title,
+                max_pdu=0,
+                tls_args=tls,
+                evt_handlers=bound,
             )
         except OSError as error:
             reason = error.strerror or error
             raise AssociationFailed(f"{remote} cannot be reached ({reason}): check the host name") from error
         # an association without any accepted context is a verdict on what was offered, not on the peer
         if not association.is_established and not association.rejected_contexts:
-            raise AssociationFailed(_why_no_association(remote, calling_ae_title, association))
+            raise AssociationFailed(caller.why_no_association(calling_ae_title, association))
         try:
             yield association
         finally:
             association.release()
     finally:
-        # pynetdicom leaves a socket open that was never connected, or whose peer was the first to go
-        for connection in connections:
-            connection.close()
+        caller.close()
 
 
-def _keep_connection(event: evt.Event, connections: list[socket.socket]) -> None:
-    # the request to associate passes here before the connection is tried
-    wrapped = event.assoc.dul.socket
-    if wrapped is not None and wrapped.socket is not None and wrapped.socket not in connections:
-        wrapped.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connections.append(wrapped.socket)
+class _Caller:
+    """What one call holds besides pynetdicom's association: its sockets, and how TLS went."""
 
+    def __init__(self, remote: RemoteAE) -> None:
+        self._remote = remote
+        self._connections: list[socket.socket] = []
 
-def _why_no_association(remote: RemoteAE, calling_ae_title: str, association: Association) -> str:
-    answer = association.acceptor.primitive
-    if association.is_rejected and answer is not None:
-        return (
-            f"{remote} refused the association ({answer.reason_str}): let it know {calling_ae_title} as a "
-            "sender and check its own AE title"
+    def wrap_socket(
+        self, sock: socket.socket, server_side: bool = False, server_hostname: str | None = None
+    ) -> ssl.SSLSocket:
+        """Put TLS on a socket that is not connected yet, as ``ssl.SSLContext.wrap_socket`` does."""
+        wrapped = cast(ssl.SSLContext, self._remote.tls).wrap_socket(
+            sock, server_side=server_side, server_hostname=server_hostname
         )
-    return f"{remote} cannot be reached or does not speak DICOM: check host, port and that it is running"
+        self._connections.append(wrapped)
+        return wrapped
+
+    def keep_connection(self, event: evt.Event) -> None:
+        """Remember the socket; the request to associate passes here before the connection is tried."""
+        wrapped = event.assoc.dul.socket
+        if wrapped is not None and wrapped.socket is not None and wrapped.socket not in self._connections:
+            wrapped.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._connections.append(wrapped.socket)
+
+    def limit_silence(self, event: evt.Event) -> None:
+        """Bound each wait for bytes: pynetdicom would wait for the rest of a PDU for ever."""
+        wrapped = event.assoc.dul.socket
+        if wrapped is not None and wrapped.socket is not None:
+            wrapped.socket.settimeout(self._remote.timeout_s)
+
+    def close(self) -> None:
+        """Close what pynetdicom leaves open: never connected, or left by the peer first."""
+        for connection in self._connections:
+            with suppress(OSError):
+                connection.close()
+
+    def why_no_association(self, calling_ae_title: str, association: Association) -> str:
+        """Say what happened and what to do."""
+        remote, answer = self._remote, association.acceptor.primitive
+        if association.is_rejected and answer is not None:
+            return (
+                f"{remote} refused the association ({answer.reason_str}): let it know {calling_ae_title} as "
+                "a sender and check its own AE title"
+            )
+        for connection in self._connections:
+            if isinstance(connection, RememberingSocket) and connection.failure is not None:
+                return f"{remote} cannot be called over TLS: {explain(connection.failure)}"
+        hint = "check host, port and that it is running"
+        if remote.tls:
+            return f"{remote} cannot be reached, or closed the connection during TLS: {hint}, with TLS"
+        return f"{remote} cannot be reached or does not speak DICOM: {hint}"
