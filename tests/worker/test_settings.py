@@ -1,12 +1,13 @@
 """Settings: precedence, secrets from files, and errors that name the setting but no secret."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from worker.destination import Destination
 from worker.errors import SettingsError
-from worker.settings import load_settings
+from worker.settings import Settings, load_settings
 
 
 @pytest.fixture(autouse=True)
@@ -60,6 +61,33 @@ def test_destinations_short_and_long(monkeypatch: pytest.MonkeyPatch, text: str,
     assert [destination.name for destination in load_settings().destinations] == names
 
 
+def test_a_web_destination(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXR_DESTINATIONS", "A@h:1,https://pacs.example/dicom-web")
+    dimse, web = load_settings().destinations
+    assert (dimse.url, dimse.send) == ("", ("sr", "sc"))
+    assert (web.name, web.ae_title) == ("https://pacs.example/dicom-web", None)
+
+
+def test_tls_asks_senders_for_certificates_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXR_TLS_CERTIFICATE", "node.crt")
+    monkeypatch.setenv("CXR_TLS_KEY", "node.key")
+    with pytest.raises(SettingsError, match="tls_ca"):
+        load_settings()
+    monkeypatch.setenv("CXR_TLS_REQUIRE_CLIENT_CERTIFICATE", "false")
+    assert not load_settings().tls_require_client_certificate
+
+
+def test_settings_survive_the_way_to_another_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "worker.toml").write_text(
+        "allowed_addresses = ['10.0.0.0/8', '::1']\nkeep_entries_s = 5\n"
+        "[spool_options]\nendpoint_url = 'http://s3'\n"
+        "[[destinations]]\nurl = 'https://pacs'\ntoken_file = 't'\n"
+        "[[destinations]]\nae_title = 'A'\nhost = 'h'\nport = 1\ncommitment = true\nsend = ['sr']\n"
+    )
+    settings = load_settings(tmp_path / "worker.toml")
+    assert Settings(**json.loads(settings.model_dump_json())) == settings
+
+
 def test_ipv6_destination() -> None:
     assert Destination.parse("PACS@[::1]:104").host == "::1"
 
@@ -93,6 +121,17 @@ def test_everyone_may_send_on_loopback_only(
         ("CXR_DESTINATIONS", "nowhere", "AET@host:port"),
         ("CXR_DESTINATIONS", "[1", "destinations"),
         ("CXR_DESTINATIONS", "A@h:1,A@h:1", "same"),
+        ("CXR_DESTINATIONS", '[{"ae_title": "A", "host": "h"}]', "needs ae_title, host and port, or url"),
+        ("CXR_DESTINATIONS", '[{"ae_title": "A", "host": "h", "port": 1, "send": []}]', "sr, sc or both"),
+        ("CXR_DESTINATIONS", '[{"ae_title": "A", "host": "h", "port": 1, "token_file": "t"}]', "for a url"),
+        ("CXR_DESTINATIONS", "https://user:sesame@pacs/dicom-web", "credentials"),
+        ("CXR_DESTINATIONS", '[{"url": "ftp://pacs"}]', "http"),
+        ("CXR_DESTINATIONS", '[{"url": "https://pacs", "commitment": true}]', "commitment"),
+        ("CXR_DESTINATIONS", '[{"url": "https://p", "token_file": "t", "username": "u"}]', "not both"),
+        ("CXR_ALLOWED_ADDRESSES", "10.0.0.0/8,pacs", "neither an address"),
+        ("CXR_TLS_CERTIFICATE", "node.crt", "tls_key"),
+        ("CXR_KEEP_ENTRIES_S", "-1", "keep_entries_s"),
+        ("CXR_SPOOL_OPTIONS", "{", "spool_options"),
         ("CXR_ALGORITHM", "bs-net", "algorithm"),
         ("CXR_DATABASE_URL", "what is this", "database_url"),
         ("CXR_DATABASE_URL_FILE", "/does/not/exist", "CXR_DATABASE_URL_FILE"),
@@ -105,6 +144,7 @@ def test_mistakes_are_named(monkeypatch: pytest.MonkeyPatch, name: str, value: s
         load_settings()
     assert told in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert "sesame" not in str(caught.value)
 
 
 def test_unknown_key_in_the_file(tmp_path: Path) -> None:
