@@ -8,7 +8,10 @@ further plugin, where pydicom's route would take three. pylibjpeg-libjpeg is GPL
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
@@ -27,6 +30,7 @@ _END_MARKER = b"\xff\xd9"
 _PADDING = 64
 _MAX_FRAGMENTS = 1 << 16
 _J2K_START = b"\xff\x4f\xff\x51"
+_UNRAISABLE_LOCK = threading.Lock()
 
 
 def decode_frame(dataset: Dataset) -> NDArray[Any]:
@@ -57,10 +61,11 @@ def decode_frame(dataset: Dataset) -> NDArray[Any]:
         pixels = _read_native(dataset, (rows, columns, samples))
     if pixels.dtype.kind == "i":
         pixels = pixels.view(pixels.dtype.str.replace("i", "u"))
-    if pixels.shape[:2] != (rows, columns) or pixels.dtype.itemsize > 2:
+    fits = pixels.shape in ((rows, columns), (rows, columns, 3))
+    if not fits or pixels.dtype.itemsize > 2:
         raise broken(
-            f"the decoded image is {pixels.shape[1]} x {pixels.shape[0]} pixels of {pixels.dtype}, "
-            f"the header announces {columns} x {rows}"
+            f"the decoded image is {' x '.join(map(str, pixels.shape[1::-1] + pixels.shape[2:]))} values of "
+            f"{pixels.dtype}, the header announces {columns} x {rows} pixels"
         )
     return pixels
 
@@ -142,8 +147,38 @@ def _jpeg_2000(frame: bytes, dataset: Dataset, shape: tuple[int, int, int]) -> N
 
 
 def _htj2k(frame: bytes, dataset: Dataset, shape: tuple[int, int, int]) -> NDArray[Any]:
-    pixels: NDArray[Any] = imagecodecs.htj2k_decode(frame)
+    with _nothing_ignored():
+        pixels: NDArray[Any] = imagecodecs.htj2k_decode(frame)
     return pixels
+
+
+@contextmanager
+def _nothing_ignored() -> Iterator[None]:
+    """Raise what imagecodecs only reports: its HTJ2K decoder returns the lines that it had until an error.
+
+    Raises
+    ------
+    ValueError
+        When an error of this thread was ignored.
+    """
+    ignored: list[object] = []
+    thread = threading.get_ident()
+    with _UNRAISABLE_LOCK:
+        previous = sys.unraisablehook
+
+        def note(report: sys.UnraisableHookArgs) -> None:
+            if threading.get_ident() == thread:
+                ignored.append(report.exc_type)
+            else:
+                previous(report)
+
+        sys.unraisablehook = note
+        try:
+            yield
+        finally:
+            sys.unraisablehook = previous
+    if ignored:
+        raise ValueError("the decoder went on after an error")
 
 
 def _rle(frame: bytes, dataset: Dataset, shape: tuple[int, int, int]) -> NDArray[Any]:

@@ -227,9 +227,12 @@ def _palette(dataset: Dataset, raw: NDArray[np.uint16]) -> NDArray[np.uint16]:
             for part in ("Descriptor", "Data"):
                 keyword = f"{colour}PaletteColorLookupTable{part}"
                 setattr(tables, keyword, value(dataset, keyword, _LONGEST_PALETTE_BYTES))
-        return apply_color_lut(np.arange(1 << (8 * raw.itemsize), dtype=raw.dtype), tables)
+        palette = apply_color_lut(np.arange(1 << (8 * raw.itemsize), dtype=raw.dtype), tables)
     except UNREADABLE as error:
         raise broken("its palette is missing or damaged") from error
+    if palette.shape[1:] != (3,):
+        raise broken("its palette is not one of three colours")
+    return palette
 
 
 def _grey_and_chroma(
