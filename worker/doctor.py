@@ -41,7 +41,7 @@ def examine(settings: Settings) -> bool:
         ("broker", lambda: _broker(settings)),
         ("weights", lambda: _weights(settings)),
         ("destinations", lambda: _destinations(settings)),
-        *((f"C-ECHO {one.name}", _echo_check(settings, one)) for one in settings.destinations),
+        *((_echo_name(one), _echo_check(settings, one)) for one in settings.destinations),
         *(
             (f"commitment {one.name}", _commitment_check(settings, one))
             for one in settings.destinations
@@ -120,11 +120,18 @@ def _destinations(settings: Settings) -> str:
     return ", ".join(destination.name for destination in settings.destinations)
 
 
+def _echo_name(destination: Destination) -> str:
+    return f"STOW-RS {destination.url}" if destination.url else f"C-ECHO {destination.name}"
+
+
 def _echo_check(settings: Settings, destination: Destination) -> Callable[[], str]:
     def check() -> str:
         remote = route(settings, destination).remote
         if not isinstance(remote, RemoteAE):
-            return "a web service; tried when the first result goes there"
+            from dicom_node.stow_rs import echo_on_web  # noqa: PLC0415 - an HTTP client
+
+            echo_on_web(remote)
+            return "answers"
         echo(remote, settings.ae_title)
         return "answers, over TLS" if remote.tls else "answers"
 

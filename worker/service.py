@@ -210,18 +210,7 @@ def route(settings: Settings, destination: Destination) -> Route:
     files = tls_files(settings, destination.tls_ca)
     remote: RemoteAE | RemoteWeb
     if destination.url:
-        from dicom_node.stow_rs import RemoteWeb  # noqa: PLC0415 - an HTTP client, which few roles need
-
-        remote = RemoteWeb(
-            destination.url,
-            destination.timeout_s,
-            username=destination.username,
-            password=_read_secret(destination.password_file),
-            token=_read_secret(destination.token_file),
-            ca=files.ca,
-            certificate=files.certificate,
-            key=files.key,
-        )
+        remote = _web(destination, files)
     else:
         remote = RemoteAE(
             str(destination.ae_title),
@@ -237,6 +226,24 @@ def route(settings: Settings, destination: Destination) -> Route:
         commitment_wait_s=destination.commitment_wait_s,
         commitment_timeout=timedelta(seconds=destination.commitment_timeout_s),
     )
+
+
+def _web(destination: Destination, files: TLSFiles) -> RemoteWeb:
+    from dicom_node.stow_rs import RemoteWeb  # noqa: PLC0415 - an HTTP client, which few roles need
+
+    try:
+        return RemoteWeb(
+            destination.url,
+            destination.timeout_s,
+            username=destination.username,
+            password=_read_secret(destination.password_file),
+            token=_read_secret(destination.token_file),
+            ca=files.ca,
+            certificate=files.certificate,
+            key=files.key,
+        )
+    except ValueError as error:
+        raise SettingsError(f"destination {destination.url}: {error}") from None
 
 
 def _read_secret(path: Path | None) -> str:
