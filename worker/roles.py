@@ -1,60 +1,88 @@
-"""The long-running roles: listen, work, sweep, and serve, which is all of them in one process."""
+"""The long-running roles: listen, work, sweep, and serve, which is all of them together."""
 
 from __future__ import annotations
 
 import logging
-import multiprocessing
 import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
+from celery import Celery
 from celery.apps.worker import Worker
+from celery.concurrency.thread import TaskPool
 from celery.signals import worker_process_init, worker_ready
 from celery.worker import WorkController
 
 from dicom_node.storage_scp import StorageSCP
+from worker import watchdog
 from worker.database import migrate, open_engine, require_current
 from worker.errors import StorageError, WorkerError
-from worker.pipeline import sweep
-from worker.service import Service, load_scorer, node_settings
+from worker.pipeline import sweep, tidy
+from worker.process_limits import bound_memory, end_with_parent
+from worker.scoring_process import ScoringProcess
+from worker.service import Service, node_settings, route
 from worker.settings import Settings
-from worker.tasks import QUEUES, SCORE_QUEUE, make_app, make_queue, register
+from worker.tasks import (
+    DELIVER_QUEUE,
+    SCORE_QUEUE,
+    TaskQueue,
+    make_app,
+    make_queue,
+    register,
+    score_limit_s,
+)
 
 logger = logging.getLogger(__name__)
 
+_TIDY_EVERY_S = 3600.0
+_DELIVERIES = 8
+"""Deliveries of an embedded worker at the same time, so that a destination that hangs holds up no other."""
+
 
 def serve(settings: Settings) -> None:
-    """Run every role in this process until SIGINT or SIGTERM, with the database brought up to date.
+    """Run every role until SIGINT or SIGTERM, with the database brought up to date.
+
+    One process listens, delivers and sweeps; scoring has a process of its own.
 
     Raises
     ------
-    WorkerError, dicom_node.errors.DicomNodeError, models.errors.ModelError
+    WorkerError, dicom_node.errors.DicomNodeError
         When a part cannot start.
     """
     stop = _stop_on_signals()
     if settings.web_port is not None:
         logger.warning("web_port is set, but this version has no web page: use `cxr-worker status`")
-    prepare_database(settings)
-    queue = make_queue(settings)
-    service = queue.service()
-    # Fails here, before anyone is told that the node listens, if weights are missing or altered.
-    logger.info("scoring with %s", service.scoring.scorer.algorithm.digest[:16])
-    if settings.embedded:
-        # This is the only process there is: whatever was claimed or rung, it died with the last one.
-        now = datetime.now(UTC)
-        service.upkeep.restore_stale(now, settings.maximum_attempts)
-        service.upkeep.forget_bells()
     with ExitStack() as running:
-        for name in QUEUES:
-            running.enter_context(_embedded_worker(settings, queue.service, name))
+        scorer = running.enter_context(ScoringProcess(settings, score_limit_s(settings)))
+        prepare_database(settings)
+        service = make_queue(settings).service()
+        node = _node(settings, service)
+        # Fails here, before anyone is told that the node listens, if weights are missing or altered.
+        scorer.wait_until_ready()
+        logger.info("scoring with %s", scorer.algorithm[:16])
+        if settings.embedded:
+            # This is the only installation there is: whatever was claimed or rung, it died with the last one.
+            now = datetime.now(UTC)
+            service.upkeep.restore_stale(now, settings.maximum_attempts)
+            service.upkeep.forget_bells()
+        for queue, pool, concurrency in (
+            (SCORE_QUEUE, "solo", 1),
+            (DELIVER_QUEUE, _DeliveryThreads, _DELIVERIES),
+        ):
+            app = make_app(settings)
+            register(app, lambda: service, lambda uid: scorer.score(uid, service))
+            running.enter_context(_embedded_worker(app, queue, pool, concurrency))
         running.enter_context(_sweeper_thread(service))
-        running.enter_context(StorageSCP(node_settings(settings), service.accept))
+        running.enter_context(node)
         logger.info("ready: %s", _where(settings))
         stop.wait()
         logger.info("stopping")
@@ -64,7 +92,7 @@ def listen(settings: Settings) -> None:
     """Run the storage node until SIGINT or SIGTERM."""
     stop = _stop_on_signals()
     service = make_queue(settings).service()
-    with StorageSCP(node_settings(settings), service.accept):
+    with _node(settings, service):
         logger.info("ready: %s", _where(settings))
         stop.wait()
 
@@ -72,18 +100,28 @@ def listen(settings: Settings) -> None:
 def work(settings: Settings, queues: Sequence[str], concurrency: int) -> None:
     """Run a Celery worker on ``queues`` with ``concurrency`` processes until SIGINT or SIGTERM.
 
+    A worker that consumes nothing although messages wait ends with exit code ``watchdog.STUCK``, so that
+    its supervisor starts it again.
+
     Raises
     ------
-    WorkerError
-        When the database has another schema, or the networks do not load.
+    WorkerError, dicom_node.errors.DicomNodeError
+        When the database has another schema, the networks do not load, or a certificate cannot be used.
     """
     if settings.embedded:
         raise WorkerError("`work` needs a broker that other processes reach: set CXR_BROKER_URL to redis://…")
     queue = make_queue(settings)
-    require_current(open_engine(settings.database))
+    engine = open_engine(settings.database)
+    require_current(engine)
+    # No connection may be shared with the processes that are forked from this one.
+    engine.dispose()
     if SCORE_QUEUE in queues:
-        _check_scorer(settings)
-        worker_process_init.connect(lambda **_: queue.service().scoring, weak=False)
+        with ScoringProcess(settings, score_limit_s(settings)) as trial:
+            trial.wait_until_ready()
+    if DELIVER_QUEUE in queues:
+        for destination in settings.destinations:
+            route(settings, destination)
+    _prepare_children(settings, queue, SCORE_QUEUE in queues)
     worker_ready.connect(lambda **_: logger.info("ready: working on %s", ", ".join(queues)), weak=False)
     worker = Worker(
         app=queue.app,
@@ -96,9 +134,28 @@ def work(settings: Settings, queues: Sequence[str], concurrency: int) -> None:
         without_mingle=True,
         quiet=True,
     )
+    judge = watchdog.Watch(idle_limit_s=60.0, busy_limit_s=4 * settings.claim_timeout_s)
+    watchdog.watch(make_app(settings, impatient=True), queues, judge)
     worker.start()
     if worker.exitcode:
         raise WorkerError(f"the Celery worker ended with exit code {worker.exitcode}: see its log above")
+
+
+def _node(settings: Settings, service: Service) -> StorageSCP:
+    return StorageSCP(node_settings(settings), service.accept, confirm=service.confirm, refuse=service.refuse)
+
+
+def _prepare_children(settings: Settings, queue: TaskQueue, scores: bool) -> None:
+    parent = os.getpid()
+
+    def prepare(**_: object) -> None:
+        end_with_parent(parent)
+        if scores:
+            # Networks are loaded after the fork: neither CUDA nor torch's threads survive one.
+            queue.service().scoring  # noqa: B018 - loads them
+            bound_memory(settings.maximum_memory_mb)
+
+    worker_process_init.connect(prepare, weak=False)
 
 
 def sweep_until_stopped(settings: Settings) -> None:
@@ -117,7 +174,9 @@ def prepare_database(settings: Settings) -> None:
         raise StorageError(
             f"the data folder {settings.data_dir} cannot be made ({error.strerror}): check CXR_DATA_DIR"
         ) from error
-    migrate(open_engine(settings.database))
+    engine = open_engine(settings.database, answer_within_s=None)
+    migrate(engine)
+    engine.dispose()
 
 
 def worker_name(queues: Sequence[str]) -> str:
@@ -150,16 +209,23 @@ def _stop_on_signals() -> threading.Event:
     return stop
 
 
+class _DeliveryThreads(TaskPool):  # type: ignore[misc]
+    """Celery's threads, in each of which tasks are looked up in the right application."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.executor = ThreadPoolExecutor(self.limit, "deliver", initializer=self.app.set_current)
+
+
 @contextmanager
-def _embedded_worker(settings: Settings, service: Callable[[], Service], queue: str) -> Iterator[None]:
-    # Its own application: the queues that a worker consumes are kept there, and each worker has one.
-    app = make_app(settings)
-    register(app, service)
+def _embedded_worker(app: Celery, queue: str, pool: str | type[TaskPool], concurrency: int) -> Iterator[None]:
+    # Each has its own application: the queues that a worker consumes are kept there.
     controller = WorkController(
         app=app,
         hostname=worker_name([queue]),
         queues=[queue],
-        pool_cls="solo",
+        pool_cls=pool,
+        concurrency=concurrency,
         without_gossip=True,
         without_mingle=True,
         without_heartbeat=True,
@@ -193,29 +259,16 @@ def _sweeper_thread(service: Service) -> Iterator[None]:
 
 def _sweep_loop(service: Service, stop: threading.Event) -> None:
     alive = heartbeat(service.settings)
+    tidy_at = 0.0
     while not stop.is_set():
         try:
             sweep(service.sweeping)
+            if time.monotonic() >= tidy_at:
+                tidy(service.sweeping)
+                tidy_at = time.monotonic() + _TIDY_EVERY_S
             alive.touch()
         except (StorageError, OSError) as error:
             logger.warning(
                 "sweeping failed, next round in %g s: %s", service.settings.sweep_interval_s, error
             )
         stop.wait(service.settings.sweep_interval_s)
-
-
-def _check_scorer(settings: Settings) -> None:
-    # In a process of its own: a parent that has used CUDA or torch's threads must not fork.
-    process = multiprocessing.get_context("spawn").Process(target=_load_or_exit, args=(settings,))
-    process.start()
-    process.join()
-    if process.exitcode:
-        raise WorkerError("the networks do not load: see the line above")
-
-
-def _load_or_exit(settings: Settings) -> None:
-    try:
-        load_scorer(settings, threads=1)
-    except Exception as error:  # the message crosses the process border on stderr, as one line
-        os.write(2, f"cxr-worker: {error}\n".encode())
-        os._exit(1)
