@@ -92,7 +92,8 @@ class Deliveries:
         Returns
         -------
         bool
-            False if the claim had been taken over; then nothing is changed.
+            False if the claim had been taken over; then nothing is changed, unless the destination has the
+            report: that is a fact whoever brought it there, and counts.
         """
         now = datetime.now(UTC)
         asks = settlement.asks_commitment and settlement.status is DeliveryStatus.STORED
@@ -104,9 +105,7 @@ class Deliveries:
                 .where(
                     DeliveryRow.sop_instance_uid == delivery.sop_instance_uid,
                     DeliveryRow.destination == delivery.destination,
-                    DeliveryRow.status == DeliveryStatus.SENDING,
-                    DeliveryRow.attempts == delivery.attempts,
-                    DeliveryRow.updated_at == delivery.updated_at,
+                    *_may_settle(delivery, settlement),
                 )
                 .values(
                     status=settlement.status,
@@ -287,6 +286,16 @@ def close_when_settled(session: Session, entry: EntryRow, now: datetime) -> None
         entry.status, entry.reason = EntryStatus.COMMITTED, None
     else:
         entry.status, entry.reason = EntryStatus.STORED, None
+
+
+def _may_settle(delivery: Delivery, settlement: Settlement) -> tuple[ColumnElement[bool], ...]:
+    if settlement.status is DeliveryStatus.STORED:
+        return (DeliveryRow.status.in_((DeliveryStatus.SENDING, DeliveryStatus.PENDING)),)
+    return (
+        DeliveryRow.status == DeliveryStatus.SENDING,
+        DeliveryRow.attempts == delivery.attempts,
+        DeliveryRow.updated_at == delivery.updated_at,
+    )
 
 
 def _may_call(session: Session, destination: str, now: datetime) -> bool:

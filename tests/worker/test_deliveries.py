@@ -127,8 +127,23 @@ def test_a_dead_deliverer_is_replaced(
     dead = taken(deliveries, claimed)
     upkeep.restore_stale(later(), maximum_attempts=3)
     alive = taken(deliveries, claimed)
-    assert not deliveries.settle(dead, STORED)
+    assert not deliveries.settle(dead, REFUSED)
+    assert not deliveries.settle(dead, AWAY, later())
     assert deliveries.settle(alive, STORED)
+
+
+def test_a_slow_deliverer_that_was_taken_for_dead_still_delivers(
+    journal: Journal, deliveries: Deliveries, upkeep: Upkeep, history: History, claimed: JournalEntry
+) -> None:
+    journal.mark_reported(claimed, RESULT, "d", {"A": "v"})
+    slow = taken(deliveries, claimed)
+    upkeep.restore_stale(later(), maximum_attempts=3)
+    second = taken(deliveries, claimed)
+    assert deliveries.settle(slow, STORED)
+    assert status(history, claimed) == (EntryStatus.STORED, None)
+    assert not deliveries.settle(second, REFUSED)
+    assert not deliveries.settle(second, STORED)
+    assert status(history, claimed) == (EntryStatus.STORED, None)
 
 
 def test_a_silent_destination_rests_and_holds_up_nobody_else(
