@@ -17,6 +17,7 @@ from pynetdicom.dimse_primitives import N_EVENT_REPORT
 
 from dicom_node.errors import InvalidInstance
 from dicom_node.incoming import is_valid_uid
+from dicom_node.peers import printable
 
 logger = logging.getLogger(__name__)
 
@@ -112,7 +113,7 @@ def answer_report(event: evt.Event, confirm: Callable[[CommitmentResult], bool])
         for a malformed answer or an unknown transaction.
     """
     request = cast(N_EVENT_REPORT, event.request)
-    sender = str(event.assoc.remote["ae_title"]).strip()
+    sender = printable(event.assoc.remote["ae_title"], 16)
     event_type_id, information = request.EventTypeID, request.EventInformation
     if event_type_id not in _EVENT_TYPES:
         logger.warning("%s sent an event that storage commitment does not have", sender)

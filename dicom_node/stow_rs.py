@@ -80,10 +80,8 @@ def store_on_web(remote: RemoteWeb, instances: Sequence[bytes]) -> tuple[StoreOu
     ------
     AssociationFailed
         If the server cannot be reached, or refuses the call and not the instance (redirects; HTTP 401,
-        403, 404, 405, 408, 429 and the like; 5xx but 500), and so nothing was stored. It is transient:
-        whether a person mends a token or a network, the results wait.
-    TLSUnusable
-        If a certificate file cannot be used.
+        403, 404, 405, 408, 429 and the like; 5xx but 500), or a certificate file cannot be used, and so
+        nothing was stored. It is transient: until a person has mended token or network, the results wait.
     UndecodableInstance
         If one of the instances is no PS3.10 file; nothing is sent then.
     """
@@ -109,8 +107,6 @@ def holds(remote: RemoteWeb, sop_instance_uid: str) -> bool:
     ------
     AssociationFailed
         If the server cannot be reached or does not answer the question.
-    TLSUnusable
-        If a certificate file cannot be used.
     """
     with open_session(remote) as session, _asking(remote):
         return _has(session, remote, sop_instance_uid)
@@ -123,8 +119,6 @@ def echo_on_web(remote: RemoteWeb) -> None:
     ------
     AssociationFailed
         If it does not.
-    TLSUnusable
-        If a certificate file cannot be used.
     """
     with open_session(remote) as session, _asking(remote):
         try:

@@ -17,7 +17,7 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from requests.auth import HTTPBasicAuth
 
-from dicom_node.errors import AssociationFailed
+from dicom_node.errors import AssociationFailed, TLSUnusable
 from dicom_node.tls import TLSFiles, client_context, explain
 
 MAXIMUM_RESPONSE_BYTES = 1024 * 1024
@@ -90,10 +90,14 @@ def open_session(remote: RemoteWeb) -> Iterator[requests.Session]:
 
     Raises
     ------
-    TLSUnusable
-        If a certificate file cannot be used.
+    AssociationFailed
+        If a certificate file cannot be used: calling again helps once a person has mended it.
     """
-    with _Session(remote) as session:
+    try:
+        session = _Session(remote)
+    except TLSUnusable as error:
+        raise AssociationFailed(f"{remote} cannot be called: {error}") from error
+    with session:
         yield session
 
 
