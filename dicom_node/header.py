@@ -56,7 +56,7 @@ def value(dataset: Dataset, attribute: str | int, longest: int = MAX_VALUE_BYTES
         None where the attribute is absent, unreadable, too long, or a sequence against its definition.
     """
     try:
-        element = dataset.get_item(attribute)
+        element = dataset.get_item(attribute, keep_deferred=True)
         if element is None:
             return None
         if isinstance(element, RawDataElement) and (
@@ -118,7 +118,7 @@ def items(dataset: Dataset, attribute: str | int) -> Iterator[Dataset]:
     None where it is absent, not a sequence, or falls into too many parts to be read.
     """
     try:
-        element = dataset.get_item(attribute)
+        element = dataset.get_item(attribute, keep_deferred=True)
         if element is None:
             return
         if isinstance(element, RawDataElement):

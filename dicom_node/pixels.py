@@ -129,7 +129,7 @@ def header_of(dataset: Dataset) -> Dataset:
     header.set_original_encoding(implicit, little, dataset.original_character_set)
     for tag in dataset.keys():  # noqa: SIM118 - iterating reads every value
         if tag.group < _PIXEL_GROUP and not tag.is_private:
-            header[tag] = dataset.get_item(tag)
+            header[tag] = dataset.get_item(tag, keep_deferred=True)
     header.file_meta = dataset.file_meta
     return header
 
@@ -145,7 +145,7 @@ def require_pixels(dataset: Dataset) -> None:
         If the element that holds it is damaged.
     """
     try:
-        element = dataset.get_item(_PIXEL_DATA)
+        element = dataset.get_item(_PIXEL_DATA, keep_deferred=True)
         present = element is not None and bool(element.value)
         if isinstance(element, RawDataElement) and element.VR in (*_BULK, None):
             element = dataset[_PIXEL_DATA]

@@ -62,7 +62,9 @@ def read_dataset(encoded: bytes) -> Dataset:
     except (*UNREADABLE, MemoryError, zlib.error) as error:
         raise UndecodableInstance(_told(error, stream)) from error
     if not identified:
-        raise UndecodableInstance("The file is not a DICOM image: it has no SOP Class UID.")
+        raise UndecodableInstance(
+            "The file was cut off, is damaged or no DICOM image: it has no SOP Class UID that can be read."
+        )
     if not _UID_CHARACTERS.fullmatch(sop_instance_uid):
         raise UndecodableInstance("The file has no SOP Instance UID of digits and dots (PS3.5 9.1).")
     return dataset
@@ -71,6 +73,8 @@ def read_dataset(encoded: bytes) -> Dataset:
 def _told(error: BaseException, stream: BoundedBytes) -> str:
     if stream.exhausted:
         return "The file falls into more elements than any image has; it is damaged or something else."
+    if isinstance(error, zlib.error):
+        return "The deflated data set cannot be inflated; it was cut off or damaged."
     return f"The file cannot be read as DICOM ({type(error).__name__}); it is damaged or something else."
 
 
