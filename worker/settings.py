@@ -13,7 +13,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
@@ -23,6 +23,10 @@ from worker.errors import SettingsError
 
 PREFIX = "CXR_"
 _NOT_SETTINGS = {"CXR_CONFIG", "CXR_DATASET", "CXR_REQUIRE_SERVERS"}
+
+
+def _none_if_zero(value: object) -> object:
+    return None if value in (0, "0") else value
 
 
 class Settings(BaseSettings):
@@ -60,7 +64,7 @@ class Settings(BaseSettings):
     weights: Path | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
     concurrency: int = Field(default=1, ge=1)
-    maximum_memory_mb: int | None = Field(default=None, ge=512)
+    maximum_memory_mb: Annotated[int | None, BeforeValidator(_none_if_zero)] = Field(default=4096, ge=1024)
 
     maximum_attempts: int = Field(default=3, ge=1)
     claim_timeout_s: float = Field(default=300.0, gt=0)

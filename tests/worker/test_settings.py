@@ -77,6 +77,15 @@ def test_tls_asks_senders_for_certificates_unless_told_otherwise(monkeypatch: py
     assert not load_settings().tls_require_client_certificate
 
 
+@pytest.mark.parametrize(("value", "expected"), [(None, 4096), ("0", None), ("2048", 2048)])
+def test_memory_is_bounded_unless_told_otherwise(
+    monkeypatch: pytest.MonkeyPatch, value: str | None, expected: int | None
+) -> None:
+    if value is not None:
+        monkeypatch.setenv("CXR_MAXIMUM_MEMORY_MB", value)
+    assert load_settings().maximum_memory_mb == expected
+
+
 def test_settings_survive_the_way_to_another_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "worker.toml").write_text(
         "allowed_addresses = ['10.0.0.0/8', '::1']\nkeep_entries_s = 5\n"
