@@ -13,7 +13,7 @@ TORCH := $(shell sed -n 's/^\(torch==.*\)$$/\1/p' constraints.txt)
 PINS := pyproject.toml constraints.txt
 NO_PACKAGES := { echo "make: the packages above could not be installed: check network and disk space, then run make again" >&2; exit 1; }
 
-.PHONY: help demo serve test lint bench clean
+.PHONY: help demo serve test lint bench soak clean
 
 help:
 	@echo "make demo   show the whole worker on one real film (installs what it needs into $(VENV))"
@@ -21,6 +21,7 @@ help:
 	@echo "make test   install what the tests need, lint, run every test"
 	@echo "make lint   ruff, mypy --strict, import contracts"
 	@echo "make bench  benchmarks"
+	@echo "make soak   every crash point, then thousands of images under random faults (an hour or two)"
 	@echo "make clean  remove what make made"
 
 demo: $(VENV)/.run-time
@@ -42,6 +43,10 @@ lint: $(VENV)/.test
 
 bench: $(VENV)/.run-time
 	@$(RUN) -m worker.bench $(ARGS)
+
+soak: $(VENV)/.test
+	@sh .ci/install-servers
+	@$(RUN) tests/crash/soak.py --matrix $(ARGS)
 
 clean:
 	@rm -rf $(VENV) build dist *.egg-info data/demo

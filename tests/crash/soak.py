@@ -11,6 +11,7 @@ import json
 import random
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
@@ -300,7 +301,11 @@ def main() -> int:
     parser.add_argument("--databases", default=f"{SQLITE},{POSTGRESQL}", help="kinds of installation")
     parser.add_argument("--json", type=Path, help="where to write the outcome")
     parser.add_argument("--folder", type=Path, help="keep all files there")
+    parser.add_argument("--matrix", action="store_true", help="the crash matrix first")
     options = parser.parse_args()
+    matrix = [sys.executable, str(Path(__file__).parent / "matrix.py")]
+    if options.matrix and subprocess.run(matrix, check=False).returncode:
+        return 1
     console = Console(highlight=False)
     folder = options.folder or Path(tempfile.mkdtemp(prefix="cxr-soak-"))
 
