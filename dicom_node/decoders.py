@@ -1,17 +1,16 @@
 """Pixel data of one frame to an array of raw values, for every transfer syntax that we offer.
 
 One library decodes everything that is compressed: imagecodecs (BSD-3-Clause, bundling
-libjpeg-turbo, OpenJPEG, CharLS and OpenJPH, all under permissive licences). It reads 12-bit
+libjpeg-turbo, OpenJPEG and CharLS, all under permissive licences). It reads 12-bit
 JPEG, which GDCM and Pillow refuse, decodes lossless JPEG in a tenth of GDCM's time, and needs no
 further plugin, where pydicom's route would take three. pylibjpeg-libjpeg is GPL and stays out.
+High-throughput JPEG 2000 is decoded by OpenJPEG too: imagecodecs' other decoder for it, OpenJPH,
+ends the process on damaged streams, and returns the lines it had until an error as if they were all.
 """
 
 from __future__ import annotations
 
-import sys
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from itertools import islice
 from typing import Any
 
@@ -30,7 +29,6 @@ _END_MARKER = b"\xff\xd9"
 _PADDING = 64
 _MAX_FRAGMENTS = 1 << 16
 _J2K_START = b"\xff\x4f\xff\x51"
-_UNRAISABLE_LOCK = threading.Lock()
 
 
 def decode_frame(dataset: Dataset) -> NDArray[Any]:
@@ -105,7 +103,7 @@ def _decode_encapsulated(dataset: Dataset, shape: tuple[int, int, int]) -> NDArr
         # Some archives wrap the codestream in JP2 boxes; what those say of it is not believed.
         frame = frame[max(frame.find(_J2K_START), 0) :]
     # These decoders fill up a stream that was cut off; a film with half a lung must not be scored.
-    if decoder in (_jpeg, _htj2k) and _END_MARKER not in frame[-_PADDING:]:
+    if (decoder is _jpeg or syntax in _HTJ2K) and _END_MARKER not in frame[-_PADDING:]:
         raise broken("its codestream has no end marker; it was cut off")
     if syntax != uid.RLELossless:
         announced = frame_size(frame, syntax)
@@ -146,41 +144,6 @@ def _jpeg_2000(frame: bytes, dataset: Dataset, shape: tuple[int, int, int]) -> N
     return pixels
 
 
-def _htj2k(frame: bytes, dataset: Dataset, shape: tuple[int, int, int]) -> NDArray[Any]:
-    with _nothing_ignored():
-        pixels: NDArray[Any] = imagecodecs.htj2k_decode(frame)
-    return pixels
-
-
-@contextmanager
-def _nothing_ignored() -> Iterator[None]:
-    """Raise what imagecodecs only reports: its HTJ2K decoder returns the lines that it had until an error.
-
-    Raises
-    ------
-    ValueError
-        When an error of this thread was ignored.
-    """
-    ignored: list[object] = []
-    thread = threading.get_ident()
-    with _UNRAISABLE_LOCK:
-        previous = sys.unraisablehook
-
-        def note(report: sys.UnraisableHookArgs) -> None:
-            if threading.get_ident() == thread:
-                ignored.append(report.exc_type)
-            else:
-                previous(report)
-
-        sys.unraisablehook = note
-        try:
-            yield
-        finally:
-            sys.unraisablehook = previous
-    if ignored:
-        raise ValueError("the decoder went on after an error")
-
-
 def _rle(frame: bytes, dataset: Dataset, shape: tuple[int, int, int]) -> NDArray[Any]:
     rows, columns, samples = shape
     dtype = np.dtype(f"u{integer(dataset, 'BitsAllocated', 0) // 8}")
@@ -191,6 +154,7 @@ def _rle(frame: bytes, dataset: Dataset, shape: tuple[int, int, int]) -> NDArray
     return planes[0] if samples == 1 else planes.transpose(1, 2, 0)
 
 
+_HTJ2K = frozenset({uid.HTJ2K, uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL})
 _DECODERS: dict[str, Callable[[bytes, Dataset, tuple[int, int, int]], NDArray[Any]]] = {
     uid.JPEGBaseline8Bit: _jpeg,
     uid.JPEGExtended12Bit: _jpeg,
@@ -200,8 +164,8 @@ _DECODERS: dict[str, Callable[[bytes, Dataset, tuple[int, int, int]], NDArray[An
     uid.JPEGLSNearLossless: _jpeg_ls,
     uid.JPEG2000Lossless: _jpeg_2000,
     uid.JPEG2000: _jpeg_2000,
-    uid.HTJ2K: _htj2k,
-    uid.HTJ2KLossless: _htj2k,
-    uid.HTJ2KLosslessRPCL: _htj2k,
+    uid.HTJ2K: _jpeg_2000,
+    uid.HTJ2KLossless: _jpeg_2000,
+    uid.HTJ2KLosslessRPCL: _jpeg_2000,
     uid.RLELossless: _rle,
 }

@@ -58,6 +58,8 @@ _ITEM_TEXTS = (
     "PatientID", "IssuerOfPatientID", "TypeOfPatientID", "UniversalEntityID", "UniversalEntityIDType",
     "LocalNamespaceEntityID",
 )  # fmt: skip
+_ENTITY_TYPES = frozenset({"DNS", "EUI64", "ISO", "URI", "UUID", "X400", "X500"})
+_PATIENT_ID_TYPES = frozenset({"TEXT", "RFID", "BARCODE"})
 
 
 def source_header(dataset: Dataset) -> Dataset:
@@ -86,7 +88,7 @@ def source_header(dataset: Dataset) -> Dataset:
         _carry(dataset, header, keyword)
     if not re.fullmatch(r"[+-]\d{4}", header.get("TimezoneOffsetFromUTC", "+0000")):
         del header.TimezoneOffsetFromUTC
-    header.Modality = text(dataset, "Modality").upper() or "OT"
+    header.Modality = _fit(text(dataset, "Modality").upper(), "CS", "Modality") or "OT"
     header.Rows, header.Columns = integer(dataset, "Rows", 0), integer(dataset, "Columns", 0)
     codes = procedure_codes(dataset)
     if codes:
@@ -160,10 +162,23 @@ def _carry(source: Dataset, target: Dataset, keyword: str) -> None:
         item = Dataset()
         for name in _ITEM_TEXTS:
             _carry(source_item, item, name)
-        if len(item):
+        _complete_identifier(item)
+        if len(item) and ("PatientID" in item or keyword != "OtherPatientIDsSequence"):
             copies.append(item)
     if copies:
         setattr(target, keyword, copies)
+
+
+def _complete_identifier(item: Dataset) -> None:
+    """Leave out or add what the macros want together (PS3.3 tables 10-18 and C.7-1)."""
+    if item.get("UniversalEntityIDType") not in _ENTITY_TYPES or "UniversalEntityID" not in item:
+        for name in ("UniversalEntityID", "UniversalEntityIDType"):
+            if name in item:
+                del item[name]
+    if "PatientID" in item and item.get("TypeOfPatientID") not in _PATIENT_ID_TYPES:
+        item.TypeOfPatientID = "TEXT"
+    elif "PatientID" not in item and "TypeOfPatientID" in item:
+        del item.TypeOfPatientID
 
 
 def _valid(dataset: Dataset, keyword: str) -> str | list[str] | None:
@@ -182,6 +197,8 @@ def _fit(value: str, vr: str, keyword: str) -> str | None:
         return value if _FORMS[vr].fullmatch(value) and len(value) <= _LONGEST.get(vr, 64) else None
     value = _CONTROL.sub(" ", value).strip()
     longest = _LONGEST.get(vr, 64)
+    if keyword in _FREE_TEXT:
+        value = value.replace("\ufffd", "?")
     if vr == "PN":
         return (
             value if all(len(group) <= 64 for group in value.split("=")) and value.count("=") <= 2 else None
