@@ -93,7 +93,7 @@ class Admission:
             self._admitted = {other for other in self._admitted if _is_open(other)}
             if len(self._admitted) >= limit:
                 idlest = max(self._admitted, key=_idle_s, default=None)
-                if idlest is None or _idle_s(idlest) < self._settings.idle_s:
+                if idlest is None or _idle_s(idlest) < max(0.0, self._settings.idle_s):
                     calling = _titles_of(association)[0]
                     return _Rejection(2, 3, 2, f"{calling} came while all {limit} associations were in use")
                 self._admitted.discard(idlest)
@@ -143,9 +143,8 @@ def _is_ourselves(association: Association, settings: NodeSettings) -> bool:
 
 
 def _is_open(association: Association) -> bool:
-    ended = association.is_released or association.is_aborted or association.is_rejected
-    return association.is_alive() and not ended
+    return association.is_alive() and not connection_of(association).has_ended
 
 
 def _idle_s(association: Association) -> float:
-    return connection_of(association).idle_s if association.is_established else 0.0
+    return connection_of(association).idle_s if association.is_established else -1.0

@@ -30,7 +30,7 @@ _SEND_WITHIN_S = 30.0
 _MINIMUM_BYTES_PER_S = 1000
 
 _HEADER_BYTES = 6  # of every PDU: type, reserved, length (PS3.8 9.3)
-_ASSOCIATE_RQ, _P_DATA_TF, _RELEASE_RQ, _LAST_TYPE = 0x01, 0x04, 0x05, 0x07
+_ASSOCIATE_RQ, _P_DATA_TF, _RELEASE_RQ, _ABORT = 0x01, 0x04, 0x05, 0x07
 _TLS_HANDSHAKE = 0x16  # content type of a record (RFC 8446, 5.1)
 # 128 presentation contexts of 40 transfer syntaxes make less than half of it
 _MAXIMUM_NEGOTIATION_BYTES = 1024 * 1024
@@ -100,6 +100,7 @@ class GuardedSocket(AssociationSocket):
         self.peer = peer
         self.held_bytes = 0
         self.has_request = False
+        self.has_ended = False
         self._limits = limits
         self._greeted = limits.tls is None
         self._answer_due = False
@@ -116,9 +117,9 @@ class GuardedSocket(AssociationSocket):
 
     @property
     def idle_s(self) -> float:
-        """Seconds since the last answer; 0 while a request is under way."""
+        """Seconds since the last answer; negative while a request is under way."""
         if self._answer_due or self.held_bytes:
-            return 0.0
+            return -1.0
         return time.monotonic() - self._active_at
 
     def give_up(self) -> None:
@@ -132,22 +133,19 @@ class GuardedSocket(AssociationSocket):
     @property
     def ready(self) -> bool:
         """Say whether the peer has sent something that may be read now; waits a little for it."""
-        if self.socket is None or not self._is_connected or self._answer_due:
+        if self.socket is None or not self._is_connected:
             return False
         try:
-            if not self._wait():
+            if self._answer_due or not self._wait():
+                self._require_association()
                 return False
-            if not self._greeted:
-                self._shake_hands(cast(ssl.SSLSocket, self.socket))
-                return False
-        except (OSError, ValueError):
+            if self._greeted:
+                return True
+            self._shake_hands(cast(ssl.SSLSocket, self.socket))
+        except (OSError, ValueError, _BrokenOff) as end:
+            self.say(str(end) if isinstance(end, _BrokenOff) else "")
             self.event_queue.put("Evt17")  # transport connection closed (PS3.8 9.2.2)
-            return False
-        except _BrokenOff as end:
-            self.say(str(end))
-            self.event_queue.put("Evt17")
-            return False
-        return True
+        return False
 
     def recv(self, nr_bytes: int) -> bytearray:
         """Read one PDU's header or the rest of it; fewer bytes mean that the connection has ended."""
@@ -184,11 +182,17 @@ class GuardedSocket(AssociationSocket):
 
     def _shutdown_socket(self) -> None:
         self.held_bytes = 0
+        self.has_ended = True
         if self.socket is not None:
             # a peer that is gone already is no reason to leave the socket open
             with contextlib.suppress(OSError, ValueError):
                 self.socket.shutdown(socket.SHUT_RDWR)
             self.socket.close()
+
+    def _require_association(self) -> None:
+        # whoever ended it waits for this thread to end, and has nothing more to say
+        if self.assoc._kill and self.provider_queue.empty():
+            raise _BrokenOff("")
 
     def _wait(self) -> bool:
         if self._given_up:
@@ -283,7 +287,7 @@ class GuardedSocket(AssociationSocket):
                 raise _BrokenOff(
                     "it speaks TLS and this node does not: set tls_certificate, or switch it off there"
                 )
-            self._in_body = 0 < self._pdu_type <= _LAST_TYPE
+            self._in_body = 0 < self._pdu_type <= _ABORT
             return
         self._in_body = False
         if self._pdu_type == _P_DATA_TF:
@@ -291,6 +295,8 @@ class GuardedSocket(AssociationSocket):
         elif self._pdu_type in (_ASSOCIATE_RQ, _RELEASE_RQ):
             self.has_request = True
             self._answer_due = True
+        # known to the next caller before this one hears of it, who may well be the same
+        self.has_ended = self._pdu_type in (_RELEASE_RQ, _ABORT)
 
     def _inspect_fragments(self, data: bytearray) -> None:
         """Look at the presentation data values of one P-DATA-TF (PS3.8 9.3.5.1, E.2)."""
@@ -308,5 +314,6 @@ class GuardedSocket(AssociationSocket):
 
     def say(self, reason: str) -> None:
         """Log why the connection ends, if that is known and not being said all the time."""
-        if reason and self._limits.news.is_due(self.peer, reason):
+        kind = "".join(letter for letter in reason if not letter.isdigit())
+        if reason and self._limits.news.is_due(self.peer, kind):
             logger.warning("connection from %s closed: %s", self.peer, reason)

@@ -7,6 +7,7 @@ has returned. Nothing is decoded here but four UIDs; the bytes go on as they cam
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -201,7 +202,7 @@ class StorageSCP:
         ae.dimse_timeout = settings.network_timeout_s
         ae.network_timeout = settings.network_timeout_s
         # Admission counts instead: pynetdicom would count connections that never asked for anything
-        ae.maximum_associations = settings.maximum_associations + _SPARE_CONNECTIONS + 1
+        ae.maximum_associations = sys.maxsize
         ae.add_supported_context(Verification)
         for sop_class in STORAGE_SOP_CLASSES:
             ae.add_supported_context(sop_class, list(TRANSFER_SYNTAXES))
