@@ -249,8 +249,16 @@ class Cluster:
 
     def open_images(self, uids: Sequence[str]) -> list[str]:
         """Return those of the images that have no final state yet."""
-        states = self.states()
-        return [uid for uid in uids if states.get(uid, ("", None))[0] not in ENDED]
+        named = ", ".join(f"'{uid}'" for uid in uids)
+        found = self.rows(f"SELECT sop_instance_uid, status FROM entry WHERE sop_instance_uid IN ({named})")
+        ended = {uid for uid, status in found if status in ENDED}
+        return [uid for uid in uids if uid not in ended]
+
+    def backlog(self) -> list[str]:
+        """Return all images in the journal that have no final state yet."""
+        ended = ", ".join(f"'{status}'" for status in ENDED)
+        found = self.rows(f"SELECT sop_instance_uid FROM entry WHERE status NOT IN ({ended})")
+        return [uid for (uid,) in found]
 
     def wait_until_running(self, timeout_s: float = 90) -> None:
         """Wait until every role that was started again has said that it is ready."""

@@ -19,7 +19,7 @@ _BELL = "worker.tasks:CeleryDoorbell"
 _STORE = "dicom_node.storage_scu:store"
 _C_STORE = "pynetdicom.association:Association.send_c_store"
 _SCORER = "models.severity:SeverityScorer"
-CLAIM_TIMEOUT_S = 6
+CLAIM_TIMEOUT_S = 8
 """What the clusters set; a hang must outlast it."""
 
 

@@ -44,13 +44,10 @@ class Judge:
     ----------
     cluster : Cluster
         The installation.
-    forget : bool
-        Whether to delete objects from Orthanc once they are known, to save disk.
     """
 
-    def __init__(self, cluster: Cluster, forget: bool = False) -> None:
+    def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        self._forget = forget
         self._read = 0
         self._known: set[str] = set()
         # by destination and source: by modality: UIDs; by UID: digests and how often
@@ -76,12 +73,10 @@ class Judge:
                     self._read = file.tell()
                     self._take("recorder", json.loads(line))
         for identifier in self._cluster.orthanc.instances():
-            if identifier not in self._known or self._forget:
+            if identifier not in self._known:
                 encoded = self._cluster.orthanc.get(f"/instances/{identifier}/file")
                 self._take("orthanc", describe(encoded))
                 self._known.add(identifier)
-                if self._forget:
-                    self._cluster.orthanc.delete(identifier)
 
     def judge(self, films: Sequence[Film], failed: bool = False, captures_only: bool = False) -> Verdict:
         """Judge images that have ended.

@@ -24,6 +24,7 @@ from cluster import EMBEDDED, KINDS, Cluster
 from environment import SURROUNDINGS, Scene, Surrounding
 from faults import CLAIM_TIMEOUT_S, FAULTS, POINTS, Arm, Fault
 from films import Film, make_films
+from guard import guarding
 from judge import Judge, Verdict
 from modality import Modality
 from pacs import order
@@ -269,7 +270,7 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, help="keep all files there")
     options = parser.parse_args()
     console = Console(highlight=False)
-    folder = options.folder or Path(tempfile.mkdtemp(prefix="cxr-crash-"))
+    folder = (options.folder or Path(tempfile.mkdtemp(prefix="cxr-crash-"))).resolve()
 
     def tell(row: Row) -> None:
         told = "kept" if row.passed else f"BROKEN: {row.told}"
@@ -281,7 +282,7 @@ def main() -> int:
         )
 
     kinds = options.databases.split(",")
-    with ThreadPoolExecutor(len(kinds)) as pool:
+    with guarding(folder), ThreadPoolExecutor(len(kinds)) as pool:
         rows = [row for found in pool.map(run, kinds) for row in found]
     print_rows(console, rows)
     if options.json:

@@ -11,7 +11,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -43,7 +42,7 @@ def find_program(name: str) -> str:
     return found
 
 
-def wait_for(condition: Callable[[], object], timeout_s: float, what: str) -> None:
+def wait_for(condition: Callable[[], object], timeout_s: float, what: str, interval_s: float = 0.1) -> None:
     """Wait until a condition holds; what it raises counts as not yet."""
     deadline = time.monotonic() + timeout_s
     while True:
@@ -52,7 +51,7 @@ def wait_for(condition: Callable[[], object], timeout_s: float, what: str) -> No
                 return
         if time.monotonic() > deadline:
             raise TimeoutError(f"waited {timeout_s:.0f} s in vain for {what}")
-        time.sleep(0.05)
+        time.sleep(interval_s)
 
 
 def signal_family(pid: int, number: int) -> None:
@@ -234,11 +233,6 @@ class Orthanc(Server):
     def instances(self) -> list[str]:
         """Orthanc's own identifiers of what it holds."""
         return list(json.loads(self.get("/instances")))
-
-    def delete(self, identifier: str) -> None:
-        address = f"http://127.0.0.1:{self.http_port}/instances/{identifier}"
-        with suppress(urllib.error.HTTPError):
-            urllib.request.urlopen(urllib.request.Request(address, method="DELETE"), timeout=10).close()
 
 
 class RecordingPACS(Server):

@@ -28,6 +28,7 @@ from cluster import EMBEDDED, POSTGRESQL, SQLITE, Cluster
 from environment import Scene
 from faults import FAULTS, POINTS
 from films import Film, make_films
+from guard import guarding
 from judge import Judge
 from modality import Modality
 from pacs import order
@@ -81,7 +82,7 @@ class Soak:
     ) -> None:
         self.cluster = cluster
         self.outcome = Outcome(cluster.kind)
-        self.judge = Judge(cluster, forget=True)
+        self.judge = Judge(cluster)
         self.films: list[Film] = []
         self._images = images
         self._rng = rng
@@ -98,7 +99,7 @@ class Soak:
     def run(self, tell: Callable[[str], None]) -> Outcome:
         """Send all images under faults, let everything heal, and judge."""
         started = time.monotonic()
-        faulting = threading.Thread(target=self._fault, daemon=True)
+        faulting = threading.Thread(target=self._fault, args=(tell,), daemon=True)
         watching = threading.Thread(target=self._watch, args=(tell,), daemon=True)
         faulting.start()
         watching.start()
@@ -120,12 +121,9 @@ class Soak:
             self.outcome.problems.append(f"{len(left)} images got no Success within 300 s")
         self.films += [replace(film, encoded=b"") for film in films if film not in left]
         with suppress(TimeoutError):
-            wait_for(lambda: len(self._open()) < _UNDER_WAY, 300, "the backlog")
+            wait_for(lambda: len(self.cluster.backlog()) < _UNDER_WAY, 300, "the backlog", 0.5)
 
-    def _open(self) -> list[str]:
-        return self.cluster.open_images([film.sop_instance_uid for film in self.films])
-
-    def _fault(self) -> None:
+    def _fault(self, tell: Callable[[str], None]) -> None:
         for after, name in self._schedule:
             while len(self.films) < after and not self._over.is_set():
                 time.sleep(0.2)
@@ -135,7 +133,7 @@ class Soak:
                 if self._play[name](scene):
                     self.outcome.faults[name] += 1
             except Exception as error:
-                self.outcome.problems.append(f"{name} could not be played: {type(error).__name__} {error}")
+                tell(f"{self.cluster.kind}: {name} could not be played: {type(error).__name__}: {error}")
         self.cluster.disarm()
         order(self.cluster.recorder.folder)
 
@@ -144,7 +142,7 @@ class Soak:
             self._measure()
             with suppress(Exception):
                 self.judge.collect()
-                told = f"{len(self.films)} images, {len(self._open())} under way"
+                told = f"{len(self.films)} images, {len(self.cluster.backlog())} under way"
                 tell(f"{self.cluster.kind}: {told}, {self.outcome.faults.total()} faults")
 
     def _measure(self) -> None:
@@ -154,7 +152,7 @@ class Soak:
         """Let everything end; what failed is requeued, as an operator would."""
         for _ in range(10):
             with suppress(TimeoutError):
-                wait_for(lambda: not self._open(), 200, "the images' ends")
+                wait_for(lambda: not self.cluster.backlog(), 200, "the images' ends", 1.0)
             failed = [uid for uid, (status, _) in self.cluster.states().items() if status == "FAILED"]
             if not failed:
                 return
@@ -226,7 +224,7 @@ class Soak:
         return True
 
     def _jump(self, scene: Scene) -> bool:
-        scene.films = [Film(uid, "", b"") for uid in self._open()]
+        scene.films = [Film(uid, "", b"") for uid in self.cluster.backlog()]
         if scene.films:
             environment.clock_jumps(self._rng.choice((1, -1)))(scene)
         return bool(scene.films)
@@ -307,13 +305,13 @@ def main() -> int:
     if options.matrix and subprocess.run(matrix, check=False).returncode:
         return 1
     console = Console(highlight=False)
-    folder = options.folder or Path(tempfile.mkdtemp(prefix="cxr-soak-"))
+    folder = (options.folder or Path(tempfile.mkdtemp(prefix="cxr-soak-"))).resolve()
 
     def run(kind: str) -> Outcome:
         return soak(kind, folder / kind, options, lambda line: console.print(line, markup=False))
 
     kinds = options.databases.split(",")
-    with ThreadPoolExecutor(len(kinds)) as pool:
+    with guarding(folder), ThreadPoolExecutor(len(kinds)) as pool:
         outcomes = list(pool.map(run, kinds))
     print_outcomes(console, outcomes)
     if options.json:
