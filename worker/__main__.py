@@ -209,11 +209,12 @@ def purge(settings: Settings, failed: bool) -> None:
 
 
 @_command
-def doctor(settings: Settings) -> int:
-    """Check settings, data folder, database, broker, weights and destinations."""
+@click.option("--send-test", is_flag=True, help="Also send every destination a picture of no patient.")
+def doctor(settings: Settings, send_test: bool) -> int:
+    """Check settings, data folder, database, broker, weights, certificates and destinations."""
     from worker import doctor as checks  # noqa: PLC0415
 
-    return _EXIT_SCORED if checks.examine(settings) else _EXIT_ERROR
+    return _EXIT_SCORED if checks.examine(settings, send_test) else _EXIT_ERROR
 
 
 def _queues(text: str) -> tuple[str, ...]:

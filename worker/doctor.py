@@ -9,6 +9,7 @@ from kombu.exceptions import OperationalError
 from rich.console import Console
 from rich.table import Table
 
+from dicom_node.commissioning import PATIENT_ID, build_test_capture
 from dicom_node.errors import DicomNodeError
 from dicom_node.storage_commitment import offers_commitment
 from dicom_node.storage_scu import RemoteAE, echo
@@ -16,6 +17,7 @@ from models.errors import ModelError
 from worker.database import open_engine, require_current
 from worker.destination import Destination
 from worker.errors import StorageError, WorkerError
+from worker.pipeline import send
 from worker.service import load_scorer, node_settings, route
 from worker.settings import Settings
 from worker.spool import Spool
@@ -31,8 +33,16 @@ class Finding:
     told: str
 
 
-def examine(settings: Settings) -> bool:
-    """Run every check and print a table; return whether all passed."""
+def examine(settings: Settings, send_test: bool = False) -> bool:
+    """Run every check and print a table; return whether all passed.
+
+    Parameters
+    ----------
+    settings : Settings
+        What is to be there.
+    send_test : bool
+        Whether every destination is sent a test picture, under a patient who says so.
+    """
     checks: list[tuple[str, Callable[[], str]]] = [
         ("calling AE titles", lambda: _callers(settings)),
         ("TLS", lambda: _tls(settings)),
@@ -46,6 +56,11 @@ def examine(settings: Settings) -> bool:
             (f"commitment {one.name}", _commitment_check(settings, one))
             for one in settings.destinations
             if one.commitment
+        ),
+        *(
+            (f"test picture {one.name}", _send_check(settings, one))
+            for one in settings.destinations
+            if send_test
         ),
     ]
     findings = [_run(what, check) for what, check in checks]
@@ -134,6 +149,20 @@ def _echo_check(settings: Settings, destination: Destination) -> Callable[[], st
             return "answers"
         echo(remote, settings.ae_title)
         return "answers, over TLS" if remote.tls else "answers"
+
+    return check
+
+
+def _send_check(settings: Settings, destination: Destination) -> Callable[[], str]:
+    def check() -> str:
+        remote = route(settings, destination).remote
+        (outcome,) = send(remote, settings.ae_title, [build_test_capture(settings.ae_title)])
+        if not outcome.succeeded:
+            status = "" if outcome.status is None else f" 0x{outcome.status:04X}"
+            raise WorkerError(
+                f"not taken{status} {outcome.comment}: let {settings.ae_title} store Secondary Captures there"
+            )
+        return f"taken; look for patient {PATIENT_ID} there, and delete it"
 
     return check
 

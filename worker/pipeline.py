@@ -278,7 +278,7 @@ def _send(delivery: Delivery, stage: Delivering) -> Settlement:
         report = stage.spool.read_report(delivery.sop_instance_uid, delivery.variant)
         parts = {"sr": ("report", report.structured_report), "sc": ("capture", report.secondary_capture)}
         chosen = dict(parts[part] for part in route.send)
-        outcomes = _store(route.remote, stage.calling_ae_title, tuple(chosen.values()))
+        outcomes = send(route.remote, stage.calling_ae_title, tuple(chosen.values()))
     except MissingInstance as error:
         return Settlement(DeliveryStatus.FAILED, str(error))
     except AssociationFailed as error:
@@ -286,16 +286,6 @@ def _send(delivery: Delivery, stage: Delivering) -> Settlement:
     settlement = judge_delivery(dict(zip(chosen, outcomes, strict=True)))
     taken = [encoded for encoded, outcome in zip(chosen.values(), outcomes, strict=True) if outcome.succeeded]
     return replace(settlement, stored=references(taken), asks_commitment=route.commitment)
-
-
-def _store(
-    remote: RemoteAE | RemoteWeb, calling_ae_title: str, instances: Sequence[bytes]
-) -> tuple[StoreOutcome, ...]:
-    if isinstance(remote, RemoteAE):
-        return store(remote, calling_ae_title, instances)
-    from dicom_node.stow_rs import store_on_web  # noqa: PLC0415 - an HTTP client, which few roles need
-
-    return store_on_web(remote, instances)
 
 
 def _ask(request: CommitmentRequest, stage: Delivering) -> None:
@@ -323,6 +313,23 @@ def _ask(request: CommitmentRequest, stage: Delivering) -> None:
         stage.deliveries.settle_commitment(request, "asked for", now + route.commitment_timeout)
         if result is not None:
             confirm(result, stage.deliveries, stage.doorbell)
+
+
+def send(
+    remote: RemoteAE | RemoteWeb, calling_ae_title: str, instances: Sequence[bytes]
+) -> tuple[StoreOutcome, ...]:
+    """Send instances to a destination, by DIMSE or STOW-RS, and say for each how it went.
+
+    Raises
+    ------
+    AssociationFailed
+        When it cannot be reached.
+    """
+    if isinstance(remote, RemoteAE):
+        return store(remote, calling_ae_title, instances)
+    from dicom_node.stow_rs import store_on_web  # noqa: PLC0415 - an HTTP client, which few roles need
+
+    return store_on_web(remote, instances)
 
 
 def describe(error: BaseException) -> str:
