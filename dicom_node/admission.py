@@ -7,6 +7,7 @@ import threading
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from weakref import WeakSet
 
 from pynetdicom import evt
 from pynetdicom.association import Association
@@ -45,7 +46,8 @@ class Admission:
     def __init__(self, settings: NodeSettings, why_refused: Callable[[], str | None]) -> None:
         self._settings = settings
         self._why_refused = why_refused
-        self._admitted: set[Association] = set()
+        # weak: one that was cut off may hold half an image
+        self._admitted: WeakSet[Association] = WeakSet()
         self._lock = threading.Lock()
         self._news = OncePerMinute()
 
@@ -90,7 +92,7 @@ class Admission:
         limit = self._settings.maximum_associations
         idlest: Association | None = None
         with self._lock:
-            self._admitted = {other for other in self._admitted if _is_open(other)}
+            self._admitted = WeakSet(other for other in self._admitted if _is_open(other))
             if len(self._admitted) >= limit:
                 idlest = max(self._admitted, key=_idle_s, default=None)
                 if idlest is None or _idle_s(idlest) < max(0.0, self._settings.idle_s):

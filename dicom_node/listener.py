@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import logging
 import queue
 import socket
@@ -26,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 _ROOM_WITHIN_S = 1.0
 _LOOK_S = 0.02
+_COLLECT_EVERY_S = 5.0
 _COPIES = 2  # of each byte of a request, while it is handed on
 
 
@@ -80,6 +82,8 @@ class LimitedAssociationServer(AssociationServer):
         self._maximum_connections = maximum_connections
         self._allowed = allowed
         self._open: tuple[Association, ...] = ()
+        self._ended = 0
+        self._collected_at = time.monotonic()
         super().__init__(*args, **(kwargs | {"request_handler": _Handler}))
         self.bind(evt.EVT_CONN_CLOSE, _stop_waiting)
         self.bind(evt.EVT_DIMSE_RECV, _expect_answer)
@@ -129,6 +133,15 @@ class LimitedAssociationServer(AssociationServer):
                 "connection from %s failed before an association began", client_address[0], exc_info=True
             )
 
+    def service_actions(self) -> None:
+        """Let go of associations that have ended; pynetdicom's are cycles, and may hold half an image."""
+        before = len(self._open)
+        self._forget_ended()
+        self._ended += before - len(self._open)
+        if self._ended and time.monotonic() - self._collected_at > _COLLECT_EVERY_S:
+            self._ended, self._collected_at = 0, time.monotonic()
+            gc.collect()
+
     def start(self) -> None:
         """Serve in a background thread."""
         threading.Thread(target=self.serve_forever, args=(0.1,), name="storage-scp", daemon=True).start()
@@ -139,11 +152,14 @@ class LimitedAssociationServer(AssociationServer):
         BaseServer.shutdown(self)
         self.server_close()
 
+    def _forget_ended(self) -> None:
+        self._open = tuple(other for other in self._open if other.is_alive() or other.dul.is_alive())
+
     def _make_room(self) -> bool:
         """Wait for a connection to end, and close the oldest that has not asked for anything yet."""
         deadline = time.monotonic() + _ROOM_WITHIN_S
         while True:
-            self._open = tuple(other for other in self._open if other.is_alive() or other.dul.is_alive())
+            self._forget_ended()
             if len(self._open) < self._maximum_connections:
                 return True
             silent = [other for other in self._open if _is_silent(connection_of(other))]

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import IntEnum
 from io import BytesIO
+from threading import Thread
 from types import TracebackType
 from typing import Self, cast
 
@@ -38,7 +39,7 @@ from dicom_node.connection import MAXIMUM_PDU_BYTES, ConnectionLimits
 from dicom_node.errors import DicomNodeError, InvalidInstance, MismatchedInstance, UndecodableInstance
 from dicom_node.incoming import Identity, read_identity
 from dicom_node.instance import ReceivedInstance
-from dicom_node.listener import LimitedAssociationServer
+from dicom_node.listener import LimitedAssociationServer, connection_of
 from dicom_node.node_settings import NodeSettings
 from dicom_node.peers import AddressList, printable
 from dicom_node.transfer_syntaxes import TRANSFER_SYNTAXES
@@ -59,6 +60,7 @@ STORAGE_SOP_CLASSES: tuple[UID, ...] = (
 """What may be sent to the node; everything else, our own reports included, is not negotiated."""
 
 _NAMED_CLASSES = 8  # in one log line
+_ABORT_WITHIN_S = 2.0
 _SPARE_CONNECTIONS = 32  # room for callers that are about to be told that the limit is reached
 
 
@@ -189,9 +191,17 @@ class StorageSCP:
         server.shutdown()
         deadline = time.monotonic() + self._settings.shutdown_grace_s
         for association in server.active_associations:
-            association.join(max(0.0, deadline - time.monotonic()))
+            if not connection_of(association).has_request:
+                connection_of(association).give_up()
         for association in server.active_associations:
-            association.abort()
+            association.join(max(0.0, deadline - time.monotonic()))
+        aborting = [
+            Thread(target=association.abort, daemon=True) for association in server.active_associations
+        ]
+        for thread in aborting:
+            thread.start()
+        for thread in aborting:
+            thread.join(_ABORT_WITHIN_S)
         logger.info("%s stopped", self._settings.ae_title)
 
     def _application_entity(self) -> AE:

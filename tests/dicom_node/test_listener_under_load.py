@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from pydicom.uid import DigitalXRayImageStorageForPresentation
 from pynetdicom import AE, build_context
+from pynetdicom.association import Association
 from pynetdicom.pdu import A_ASSOCIATE_RQ
 from pynetdicom.pdu_primitives import (
     A_ASSOCIATE,
@@ -467,8 +468,13 @@ def test_threads_and_files_return_to_what_they_were(start_node, make_film, burde
     threads, files = threading.active_count(), _open_files()
     for _ in range(2):
         burden(node, film)
-    gc.collect()
     wait_until(lambda: threading.active_count() <= threads and _open_files() <= files, 30, "quiet")
+    wait_until(lambda: _live_associations() == 0, 30, "the memory of associations to be given back")
+
+
+def _live_associations():
+    gc.collect()
+    return sum(type(found) is Association for found in gc.get_objects())
 
 
 def _open_files():
