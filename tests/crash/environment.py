@@ -13,6 +13,7 @@ import sqlite3
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -251,19 +252,33 @@ def disk_filled(leave_bytes: int) -> Callable[[Scene], None]:
     def fill(scene: Scene) -> None:
         filler = scene.cluster.data / "filler"
         try:
-            with filler.open("wb", buffering=0) as file:
+            with filler.open("wb", buffering=0) as file, suppress(OSError):
                 block = bytes(1 << 16)
-                try:
-                    while shutil.disk_usage(scene.cluster.data).free > leave_bytes:
-                        file.write(block)
-                except OSError:
-                    pass
-            scene.notes["refused"] = scene.modality.statuses.total()
+                while shutil.disk_usage(scene.cluster.data).free > leave_bytes:
+                    file.write(block)
             time.sleep(scene.seconds + 3)
         finally:
             filler.unlink()
 
     return fill
+
+
+def scored_on_full_disk(scene: Scene) -> None:
+    """All images are in before the disk is full; scoring, reports and journal meet it."""
+    assert scene.sending is not None
+    held = scene.cluster.roles.get("score")
+    if held is not None:
+        held.signal(signal.SIGSTOP)
+    scene.sending.result()
+    if held is not None:
+        held.signal(signal.SIGCONT)
+    disk_filled(0)(scene)
+
+
+def power_cut_and_clock_jumps(scene: Scene) -> None:
+    """What was claimed when the power went seems to have been claimed in an hour from now."""
+    power_cut(scene)
+    clock_jumps(-1)(scene)
 
 
 def port_scanned(scene: Scene) -> None:
@@ -306,7 +321,7 @@ SURROUNDINGS = (
     Surrounding("other PACS hangs", orthanc_stopped),
     Surrounding("PACS refuses associations", _nothing, behaves(mode="refuse", times=4)),
     Surrounding("PACS breaks off", _nothing, behaves(mode="abort", times=3)),
-    Surrounding("PACS breaks off half-way", _nothing, behaves(mode="half", times=8), core=True),
+    Surrounding("PACS breaks off half-way", _nothing, behaves(mode="half", times=4), core=True),
     Surrounding("PACS keeps but does not answer", _nothing, behaves(mode="lose", times=3)),
     Surrounding("PACS hangs past the timeout", _nothing, behaves(mode="hang", seconds=6, times=2)),
     Surrounding("PACS is slow", _nothing, behaves(mode="hang", seconds=0.5, times=8)),
@@ -331,9 +346,11 @@ SURROUNDINGS = (
     Surrounding("all sent again, twice", all_sent_again),
     Surrounding("clock jumps an hour ahead", clock_jumps(1)),
     Surrounding("clock jumps an hour back", clock_jumps(-1), core=True),
+    Surrounding("all killed, clock back an hour", power_cut_and_clock_jumps),
     Surrounding("port scans and silent connections", port_scanned),
     Surrounding("disk almost full: refused in time", disk_filled(4 << 20), small_disk=True),
     Surrounding("disk full to the last byte", disk_filled(0), small_disk=True),
+    Surrounding("images scored on a full disk", scored_on_full_disk, small_disk=True),
 )
 if _FAKETIME:
     SURROUNDINGS += (
