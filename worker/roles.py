@@ -134,7 +134,7 @@ def work(settings: Settings, queues: Sequence[str], concurrency: int) -> None:
         without_mingle=True,
         quiet=True,
     )
-    judge = watchdog.Watch(idle_limit_s=60.0, busy_limit_s=4 * settings.claim_timeout_s)
+    judge = watchdog.Watch(watchdog.IDLE_LIMIT_S, busy_limit_s=4 * settings.claim_timeout_s)
     watchdog.watch(make_app(settings, impatient=True), queues, judge)
     worker.start()
     if worker.exitcode:

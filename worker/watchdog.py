@@ -24,6 +24,9 @@ logger = logging.getLogger(__name__)
 STUCK = 75
 """Exit code of a worker that ends itself (EX_TEMPFAIL of sysexits.h): start it again."""
 
+IDLE_LIMIT_S = 60.0
+"""How long messages may wait beside a worker that does nothing."""
+
 _LOOK_EVERY_S = 5.0
 
 
