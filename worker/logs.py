@@ -18,6 +18,8 @@ _ExceptionInfo = tuple[type[BaseException] | None, BaseException | None, Traceba
 
 OURS = ("worker", "dicom_node", "models", "training")
 """Loggers that show their lines from the set level on; every library's show theirs from WARNING on."""
+_QUOTING = frozenset({"pydicom", "highdicom", "pynetdicom"})
+"""Libraries that quote attribute values, which may be a patient's name; we say it in words of our own."""
 LONGEST_MESSAGE = 4000
 """Characters of one message that are kept."""
 
@@ -90,16 +92,14 @@ def configure_logging(level: str, style: Literal["text", "json"]) -> None:
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if style == "json" else TextFormatter())
-    # Celery sets the root logger's level once more, so the handler itself decides.
-    handler.addFilter(lambda record: record.name.split(".")[0] in OURS or record.levelno >= logging.WARNING)
+    # Celery sets the root logger's level once more, pydicom its own when imported: the handler decides.
+    handler.addFilter(_is_shown)
     logging.basicConfig(level=level, handlers=[handler], force=True)
     # A line whose arguments do not fit its format would be printed with its arguments.
     logging.raiseExceptions = False
-    # These libraries quote attribute values in warnings, and a value may be a patient's name.
-    for name in ("pydicom", "highdicom"):
+    # They work out their lines whenever their level is low enough, shown or not.
+    for name in _QUOTING:
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    # The node and the client say in one line of their own what these say in many.
-    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
     # It warns that the embedded broker has no host name.
     logging.getLogger("kombu.connection").setLevel(logging.ERROR)
     # They work out their lines whenever their level is low enough, shown or not.
@@ -122,6 +122,11 @@ def configure_logging(level: str, style: Literal["text", "json"]) -> None:
     sys.unraisablehook = lambda report: logger.warning(
         "ignored %s%s", report.exc_type.__name__, _place(report.exc_traceback)
     )
+
+
+def _is_shown(record: logging.LogRecord) -> bool:
+    library = record.name.split(".", maxsplit=1)[0]
+    return library in OURS or (library not in _QUOTING and record.levelno >= logging.WARNING)
 
 
 def _note_warning(_message: Any, category: type[Warning], filename: str, lineno: int, *_: Any) -> None:

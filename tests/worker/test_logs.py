@@ -57,6 +57,8 @@ logging.getLogger("sqlalchemy.engine").info("INSERT ... 'Doe^Jane'")
 logging.getLogger().setLevel("DEBUG")
 logging.getLogger("botocore.auth").debug("secret Doe^Jane")
 logging.getLogger("some.library").info("Doe^Jane")
+logging.getLogger("pydicom").setLevel("WARNING")  # as pydicom does when it is imported
+logging.getLogger("pydicom").warning("Unknown encoding 'Doe^Jane'")
 warnings.warn("value 'Doe^Jane' is odd")
 log.warning("x" * 100_000)
 thread = threading.Thread(target=lambda: int("Doe^Jane"))
