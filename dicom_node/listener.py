@@ -39,10 +39,7 @@ class _GuardedStateMachine(StateMachine):
             super().do_action(event)
         except Exception as error:
             # pynetdicom does not say of which kind errors about a peer's bytes are
-            connection = cast(GuardedSocket, self.dul.socket)
-            connection.say(f"what it sent cannot be understood ({type(error).__name__})")
-            connection._shutdown_socket()
-            self.dul.kill_dul()
+            _end(self.dul.assoc, error)
             self.dul.to_user_queue.put(cast(Any, None))
 
 
@@ -187,12 +184,17 @@ def _guarded(association: Association, run: Callable[[], None]) -> Callable[[], 
             run()
         except Exception as error:
             # pynetdicom does not say of which kind errors about a peer's bytes are
-            connection = connection_of(association)
-            connection.say(f"what it sent cannot be understood ({type(error).__name__})")
-            connection._shutdown_socket()
-            association.dul.kill_dul()
+            _end(association, error)
 
     return guarded
+
+
+def _end(association: Association, error: Exception) -> None:
+    connection = connection_of(association)
+    if not isinstance(error, OSError):  # that is a peer who has gone
+        connection.say(f"what it sent cannot be understood ({type(error).__name__})")
+    connection._shutdown_socket()
+    association.dul.kill_dul()
 
 
 def _stop_waiting(event: evt.Event) -> None:
