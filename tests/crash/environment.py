@@ -15,7 +15,6 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from cluster import EMBEDDED, POSTGRESQL, Cluster
@@ -23,8 +22,6 @@ from films import Film
 from modality import Modality
 from pacs import order
 from servers import wait_for
-
-_FAKETIME = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
 
 
 @dataclass
@@ -218,14 +215,13 @@ def clock_jumps(hours: int) -> Callable[[Scene], None]:
     return jump
 
 
-def clock_of(role: str, offset: str) -> Callable[[Scene], None]:
+def clock_of(role: str, offset_s: int) -> Callable[[Scene], None]:
     """Return what lets a role run with a wrong clock for a while."""
 
     def run(scene: Scene) -> None:
         watched = scene.cluster.roles["serve" if scene.cluster.kind == EMBEDDED else role]
-        before, wrong = dict(watched.variables), dict(watched.variables)
-        wrong |= {"LD_PRELOAD": str(_FAKETIME[0]), "FAKETIME": offset, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
-        for variables in (wrong, before):
+        before = dict(watched.variables)
+        for variables in (before | {"CRASH_CLOCK_S": str(offset_s)}, before):
             watched.variables = variables
             starts = watched.starts
             watched.signal(signal.SIGKILL)
@@ -351,12 +347,10 @@ SURROUNDINGS = (
     Surrounding("disk almost full: refused in time", disk_filled(4 << 20), small_disk=True),
     Surrounding("disk full to the last byte", disk_filled(0), small_disk=True),
     Surrounding("images scored on a full disk", scored_on_full_disk, small_disk=True),
+    Surrounding("sweeper's clock an hour ahead", clock_of("sweep", 3600), kinds=_ROLES),
+    Surrounding("sweeper's clock an hour behind", clock_of("sweep", -3600), kinds=_ROLES),
+    Surrounding("scorer's clock an hour ahead", clock_of("score", 3600)),
+    Surrounding("scorer's clock an hour behind", clock_of("score", -3600)),
+    Surrounding("deliverer's clock an hour ahead", clock_of("deliver", 3600), kinds=_ROLES),
+    Surrounding("deliverer's clock an hour behind", clock_of("deliver", -3600), kinds=_ROLES),
 )
-if _FAKETIME:
-    SURROUNDINGS += (
-        Surrounding("sweeper's clock an hour ahead", clock_of("sweep", "+3600s"), kinds=_ROLES),
-        Surrounding("sweeper's clock an hour behind", clock_of("sweep", "-3600s"), kinds=_ROLES),
-        Surrounding("scorer's clock an hour ahead", clock_of("score", "+3600s")),
-        Surrounding("scorer's clock an hour behind", clock_of("score", "-3600s")),
-        Surrounding("deliverer's clock an hour ahead", clock_of("deliver", "+3600s"), kinds=_ROLES),
-    )

@@ -10,6 +10,8 @@ without CRASH_CONTROL, a folder with::
     armed/POINT/N      an arm, JSON: action, role, within, match, seconds; the highest N is taken first
     fired, missing     what happened: a JSON line each; points whose function does not exist
 
+With CRASH_CLOCK_S the worker's modules read a clock that is off by so many seconds.
+
 Actions: ``kill`` (SIGKILL for itself), ``group`` (for its process group), ``parent`` (its parent, then
 itself), ``raise`` (OSError ENOSPC), ``error`` (RuntimeError), ``hang``, ``stop`` (SIGSTOP), ``pass``.
 """
@@ -30,11 +32,13 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
+_OFFSET_S = float(os.environ.get("CRASH_CLOCK_S", "0"))
 
 
 class _Control:
@@ -129,7 +133,7 @@ class _Finder(importlib.abc.MetaPathFinder):
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        if name not in self._points:
+        if name not in self._points and not (_OFFSET_S and name.startswith("worker.")):
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, path, target)
         if spec is None or spec.loader is None:
@@ -138,10 +142,21 @@ class _Finder(importlib.abc.MetaPathFinder):
 
         def run_and_wrap(module: ModuleType) -> None:
             run(module)
-            _wrap(module, self._points[name], self._control)
+            _wrap(module, self._points.get(name, {}), self._control)
+            # not in the tables' own module, which goes by the type
+            if _OFFSET_S and getattr(module, "datetime", None) is datetime and name != "worker.schema":
+                module.datetime = _WrongClock  # type: ignore[attr-defined]
 
         spec.loader.exec_module = run_and_wrap  # type: ignore[method-assign]
         return spec
+
+
+class _WrongClock(datetime):
+    """Takes the place of ``datetime`` in the worker's modules."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+        return datetime.now(tz) + timedelta(seconds=_OFFSET_S)
 
 
 def _wrap(module: ModuleType, names: dict[str, set[str]], control: _Control) -> None:

@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import environment
@@ -86,6 +86,7 @@ class Soak:
         self.films: list[Film] = []
         self._images = images
         self._rng = rng
+        self._film_rng = random.Random(rng.random())
         self._deadline = deadline
         self._modality = Modality(cluster.port, associations=6)
         self._over = threading.Event()
@@ -114,7 +115,7 @@ class Soak:
         return self.outcome
 
     def _send_batch(self) -> None:
-        films = make_films(min(_BATCH, self._images - len(self.films)), self._rng.randrange(1 << 30))
+        films = make_films(min(_BATCH, self._images - len(self.films)), self._film_rng.randrange(1 << 30))
         self.judge.expect(replace(film, encoded=b"") for film in films)
         left = self._modality.send(films, give_up_after_s=300)
         if left:
@@ -130,8 +131,11 @@ class Soak:
             scene = Scene(self.cluster, [], self._modality, seconds=self._rng.uniform(1, 6))
             try:
                 time.sleep(self._rng.random())
-                if self._play[name](scene):
-                    self.outcome.faults[name] += 1
+                if not self._play[name](scene):
+                    # nothing was there to be hit; a process always is
+                    name = f"{self._rng.choice(list(self.cluster.roles))} killed"  # noqa: PLW2901
+                    self._play[name](scene)
+                self.outcome.faults[name] += 1
             except Exception as error:
                 tell(f"{self.cluster.kind}: {name} could not be played: {type(error).__name__}: {error}")
         self.cluster.disarm()
@@ -315,7 +319,8 @@ def main() -> int:
         outcomes = list(pool.map(run, kinds))
     print_outcomes(console, outcomes)
     if options.json:
-        told = [asdict(one) | {"passed": one.passed, "seed": options.seed} for one in outcomes]
+        more = {"seed": options.seed}
+        told = [vars(one) | more | {"passed": one.passed, "faults": dict(one.faults)} for one in outcomes]
         options.json.write_text(json.dumps(told, indent=1))
     if not options.folder:
         shutil.rmtree(folder, ignore_errors=True)
