@@ -214,6 +214,35 @@ def test_a_peer_that_never_answers_is_given_up(make_film):
         held[0][0].close()
 
 
+@pytest.mark.parametrize("after", ["half an answer to the request to associate", "half an answer to C-ECHO"])
+def test_a_peer_that_stops_in_the_middle_of_a_pdu_is_given_up(after):
+    def answer(server):
+        peer, _ = server.accept()
+        held.append(peer)
+        request = peer.recv(65536)
+        if "C-ECHO" in after:
+            # PS3.8 9.3.3: the same titles, and the one context accepted in Implicit VR Little Endian
+            context = b"\x21\0\0\x19\x01\0\0\0\x40\0\0\x111.2.840.10008.1.2"
+            user = b"\x50\0\0\x11\x51\0\0\x04\0\0\x40\0\x52\0\0\x051.2.3"
+            body = request[6:74] + b"\x10\0\0\x151.2.840.10008.3.1.1.1" + context + user
+            peer.sendall(b"\x02\0" + len(body).to_bytes(4, "big") + body)
+            peer.recv(65536)
+            peer.sendall(b"\x04\0\0\0\x01\0\0")
+        else:
+            peer.sendall(b"\x02\0\0\0\x01\0\0")
+        answered.set()
+
+    held, answered = [], threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=answer, args=(server,))
+        thread.start()
+        with pytest.raises(AssociationFailed):
+            echo(RemoteAE("STUCK", "127.0.0.1", server.getsockname()[1], timeout_s=0.5), CALLING)
+        thread.join()
+        assert answered.is_set()
+        held[0].close()
+
+
 def test_what_a_peer_remarks_about_a_patient_is_not_repeated(make_film, caplog):
     def refuse(_event):
         answer = Dataset()
