@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Concatenate, NoReturn, ParamSpec
 
 import click
-from rich.console import Console
 
 from dicom_node.errors import DicomNodeError
 from models.errors import ModelError
@@ -152,7 +151,7 @@ def score(
     if not files:
         raise WorkerError("no files found there: name DICOM, PNG or JPEG files, or folders that hold some")
     scorer = load_scorer(settings.model_copy(update={"algorithm": algorithm or settings.algorithm}))
-    stderr = Console(stderr=True)
+    stderr = tables.open_console(stderr=True)
     results = list(
         track(
             offline.score_files(files, scorer, out),
@@ -166,9 +165,9 @@ def score(
         records = [{"path": str(result.path), **result.record} for result in results]
         click.echo(json.dumps(records, indent=2))
     elif len(results) == 1:
-        tables.print_zones(Console(), results[0].record)
+        tables.print_zones(tables.open_console(), results[0].record)
     else:
-        tables.print_results(Console(), [(result.path.name, result.record) for result in results])
+        tables.print_results(tables.open_console(), [(result.path.name, result.record) for result in results])
     if csv_file:
         offline.write_csv(results, csv_file)
     outcomes = {result.record["outcome"] for result in results}

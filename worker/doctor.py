@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from kombu.exceptions import OperationalError
-from rich.console import Console
 from rich.table import Table
 
 from dicom_node.commissioning import PATIENT_ID, build_test_capture
@@ -17,10 +16,12 @@ from models.errors import ModelError
 from worker.database import open_engine, require_current
 from worker.destination import Destination
 from worker.errors import StorageError, WorkerError
+from worker.logs import one_line
 from worker.pipeline import send
 from worker.service import load_scorer, node_settings, route
 from worker.settings import Settings
 from worker.spool import Spool
+from worker.tables import open_console
 from worker.tasks import make_queue
 
 
@@ -68,8 +69,8 @@ def examine(settings: Settings, send_test: bool = False) -> bool:
     for column in ("check", "", "seen, or what to do next"):
         table.add_column(column, overflow="fold")
     for finding in findings:
-        table.add_row(finding.what, "pass" if finding.passed else "FAIL", finding.told)
-    Console().print(table)
+        table.add_row(finding.what, "pass" if finding.passed else "FAIL", one_line(finding.told))
+    open_console().print(table)
     return all(finding.passed for finding in findings)
 
 

@@ -27,7 +27,7 @@ def show_status(settings: Settings, sop_instance_uid: str | None, as_json: bool)
     """
     service = _service(settings)
     history = service.history
-    console = Console()
+    console = tables.open_console()
     if sop_instance_uid is None:
         _show_queue(service, console, as_json)
         return
@@ -75,7 +75,7 @@ def _show_queue(service: Service, console: Console, as_json: bool) -> None:
     tables.print_counts(console, counts, waiting)
     tables.print_destinations(console, destinations)
     if refusal:
-        console.print(f"no images are taken: {refusal}", highlight=False)
+        console.print(f"no images are taken: {refusal}")
 
 
 def _service(settings: Settings) -> Service:

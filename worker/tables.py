@@ -10,14 +10,20 @@ from rich.console import Console
 from rich.table import Table
 
 from worker.entry import Delivery, DestinationHealth, EntryStatus, JournalEntry
+from worker.logs import one_line
 
 RESEARCH_USE = "research use, not for diagnosis"
+
+
+def open_console(*, stderr: bool = False) -> Console:
+    """Return the terminal; what strangers wrote, such as AE titles, is shown as it is, brackets and all."""
+    return Console(stderr=stderr, markup=False, highlight=False)
 
 
 def print_zones(console: Console, record: Mapping[str, Any]) -> None:
     """Print one result: a line a zone, then the total, or why there is none."""
     if record["outcome"] != "scored":
-        console.print(f"{record['outcome']}: {record['reason']}: {record['message']}", highlight=False)
+        console.print(f"{record['outcome']}: {record['reason']}: {record['message']}")
         return
     table = Table(title=f"Lung opacity, {RESEARCH_USE}", min_width=50)
     table.add_column("zone")
@@ -29,7 +35,7 @@ def print_zones(console: Console, record: Mapping[str, Any]) -> None:
     table.add_row("total", "", f"{record['score']} of {record['score_max']}")
     console.print(table)
     for warning in record["warnings"]:
-        console.print(f"note: {warning}", highlight=False)
+        console.print(f"note: {warning}")
 
 
 def print_results(console: Console, results: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
@@ -75,7 +81,7 @@ def print_destinations(console: Console, destinations: Sequence[tuple[Destinatio
     table.add_column("", overflow="fold")
     for health, waiting in destinations:
         told = "answers" if not health.failures else f"silent {health.failures} times: {health.message}"
-        table.add_row(health.name, str(waiting), told)
+        table.add_row(health.name, str(waiting), one_line(told))
     console.print(table)
 
 
@@ -86,13 +92,13 @@ def print_story(
     story: Sequence[tuple[datetime, str]],
 ) -> None:
     """Print all that is known of one image."""
-    console.print(f"{entry.sop_instance_uid}: {entry.status}", highlight=False)
+    console.print(f"{entry.sop_instance_uid}: {entry.status}")
     if entry.reason:
-        console.print(f"{entry.reason}: {entry.message}", highlight=False)
+        console.print(one_line(f"{entry.reason}: {entry.message}"))
     if entry.result:
         print_zones(console, entry.result)
     for delivery in deliveries:
         told = f": {delivery.message}" if delivery.message else ""
-        console.print(f"to {delivery.destination}: {delivery.status}{told}", highlight=False)
+        console.print(one_line(f"to {delivery.destination}: {delivery.status}{told}"))
     for at, what in story:
-        console.print(f"{at:%F %T} UTC  {what}", highlight=False)
+        console.print(one_line(f"{at:%F %T} UTC  {what}"))

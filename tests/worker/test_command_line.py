@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from sqlalchemy.engine import make_url
+
+from dicom_node.instance import ReceivedInstance
+from worker.database import open_engine
+from worker.journal import Journal
 
 
 def run(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
@@ -79,3 +85,16 @@ def test_doctor_names_the_next_step_of_each_failure(tmp_path: Path) -> None:
     assert "cxr-worker migrate" in done.stdout
     assert "C-ECHO PACS@127.0.0.1:9" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_what_strangers_wrote_is_shown_and_not_obeyed(tmp_path: Path) -> None:
+    settings = {"CXR_DATA_DIR": str(tmp_path), "COLUMNS": "200"}
+    assert run("migrate", **settings).returncode == 0
+    journal = Journal(open_engine(make_url(f"sqlite:///{tmp_path / 'journal.sqlite3'}")))
+    journal.record_received(
+        ReceivedInstance("1.2", "1.2.3", "1.2.4", "1.2.5", "[/b]\x1b[2J\n", b"", datetime.now(UTC))
+    )
+    told = run("status", "1.2.3", **settings)
+    assert told.returncode == 0, told.stderr
+    assert "received from [/b]" in told.stdout
+    assert "\x1b[2J" not in told.stdout
