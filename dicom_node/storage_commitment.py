@@ -198,8 +198,10 @@ def _reference(sop_class_uid: str, sop_instance_uid: str) -> Dataset:
 
 
 def _release(association: Association) -> None:
-    # a report that comes in just now can make pynetdicom wait for ever for its own pause; aborting ends that
-    watchdog = threading.Timer(_RELEASE_WAIT_S, association.abort)
+    # a peer that reports just now may be deaf to anything but an answer
+    association.acse_timeout = _RELEASE_WAIT_S
+    # and pynetdicom may, for that report, wait for ever for its own pause, which aborting ends
+    watchdog = threading.Timer(2 * _RELEASE_WAIT_S, association.abort)
     watchdog.daemon = True
     watchdog.start()
     try:
