@@ -155,8 +155,10 @@ DELIVERY = (
     _delivery("before asking for commitment", "dicom_node.storage_commitment:request_commitment:before"),
     _delivery("commitment asked for", "dicom_node.storage_commitment:request_commitment:after", core=True),
     _delivery("commitment not settled", f"{_COMMIT}:before", within="settle_commitment"),
-    _delivery("commitment's word not committed", f"{_COMMIT}:before", within="record_commitment"),
-    _delivery("commitment's word committed", f"{_COMMIT}:after", within="record_commitment"),
+    _one(
+        "delivery", LISTEN, "commitment's word not committed", f"{_COMMIT}:before", within="record_commitment"
+    ),
+    _one("delivery", LISTEN, "commitment's word committed", f"{_COMMIT}:after", within="record_commitment"),
 )
 
 _DEAD_CLAIM = Arm(f"{_JOURNAL}.claim:after", SCORE)
