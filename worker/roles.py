@@ -8,6 +8,7 @@ import signal
 import socket
 import threading
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -19,6 +20,7 @@ from typing import Any
 from celery import Celery
 from celery.apps.worker import Worker
 from celery.concurrency.thread import TaskPool
+from celery.exceptions import CPendingDeprecationWarning
 from celery.signals import worker_process_init, worker_ready
 from celery.worker import WorkController
 
@@ -122,6 +124,9 @@ def work(settings: Settings, queues: Sequence[str], concurrency: int) -> None:
         for destination in settings.destinations:
             route(settings, destination)
     _prepare_children(settings, queue, SCORE_QUEUE in queues)
+    # Told at every lost connection, of what make_app chose; and of pickle, which it refuses.
+    warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)
+    warnings.filterwarnings("ignore", message="You're running the worker with superuser privileges")
     worker_ready.connect(lambda **_: logger.info("ready: working on %s", ", ".join(queues)), weak=False)
     worker = Worker(
         app=queue.app,
@@ -266,6 +271,8 @@ def _sweep_loop(service: Service, stop: threading.Event) -> None:
             if time.monotonic() >= tidy_at:
                 tidy(service.sweeping)
                 tidy_at = time.monotonic() + _TIDY_EVERY_S
+            # With spool and journal elsewhere nobody else makes the folder.
+            alive.parent.mkdir(parents=True, exist_ok=True)
             alive.touch()
         except (StorageError, OSError) as error:
             logger.warning(
