@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 _REQUEST_COMMITMENT = 1  # action type ID (PS3.4 table J.3.2-1)
-_RELEASE_WAIT_S = 5.0
+_LONGEST_RELEASE_S = 5.0
 
 
 def references(instances: Sequence[bytes]) -> tuple[tuple[str, str], ...]:
@@ -105,7 +105,7 @@ def request_commitment(
         association.network_timeout = remote.timeout_s + wait_s
         _ask(association, remote, _action_information(transaction_uid, distinct))
         result = reports.wait(wait_s)
-        _release(association)
+        _release(association, min(remote.timeout_s, _LONGEST_RELEASE_S))
     return result
 
 
@@ -146,7 +146,7 @@ class _Reports:
             return None
         result, thread = ended
         # pynetdicom would let a release overtake the answer that this thread is about to send
-        thread.join(_RELEASE_WAIT_S)
+        thread.join(_LONGEST_RELEASE_S)
         return result
 
     def _confirm(self, result: CommitmentResult) -> bool:
@@ -197,11 +197,11 @@ def _reference(sop_class_uid: str, sop_instance_uid: str) -> Dataset:
     return item
 
 
-def _release(association: Association) -> None:
+def _release(association: Association, wait_s: float) -> None:
     # a peer that reports just now may be deaf to anything but an answer
-    association.acse_timeout = _RELEASE_WAIT_S
+    association.acse_timeout = wait_s
     # and pynetdicom may, for that report, wait for ever for its own pause, which aborting ends
-    watchdog = threading.Timer(2 * _RELEASE_WAIT_S, association.abort)
+    watchdog = threading.Timer(2 * wait_s, association.abort)
     watchdog.daemon = True
     watchdog.start()
     try:
