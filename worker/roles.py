@@ -10,23 +10,19 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
-from celery import Celery
 from celery.apps.worker import Worker
-from celery.concurrency.thread import TaskPool
 from celery.exceptions import CPendingDeprecationWarning
 from celery.signals import worker_process_init, worker_ready
-from celery.worker import WorkController
 
 from dicom_node.storage_scp import StorageSCP
 from worker import watchdog
 from worker.database import migrate, open_engine, require_current
+from worker.embedded import embedded_worker, leave_what_hangs
 from worker.errors import StorageError, WorkerError
 from worker.pipeline import sweep, tidy
 from worker.process_limits import bound_memory, end_with_parent
@@ -35,6 +31,7 @@ from worker.service import Service, node_settings, route
 from worker.settings import Settings
 from worker.tasks import (
     DELIVER_QUEUE,
+    QUEUES,
     SCORE_QUEUE,
     TaskQueue,
     make_app,
@@ -46,8 +43,6 @@ from worker.tasks import (
 logger = logging.getLogger(__name__)
 
 _TIDY_EVERY_S = 3600.0
-_DELIVERIES = 8
-"""Deliveries of an embedded worker at the same time, so that a destination that hangs holds up no other."""
 
 
 def serve(settings: Settings) -> None:
@@ -76,18 +71,16 @@ def serve(settings: Settings) -> None:
             now = datetime.now(UTC)
             service.upkeep.restore_stale(now, settings.maximum_attempts)
             service.upkeep.forget_bells()
-        for queue, pool, concurrency in (
-            (SCORE_QUEUE, "solo", 1),
-            (DELIVER_QUEUE, _DeliveryThreads, _DELIVERIES),
-        ):
+        for queue in QUEUES:
             app = make_app(settings)
             register(app, lambda: service, lambda uid: scorer.score(uid, service))
-            running.enter_context(_embedded_worker(app, queue, pool, concurrency))
+            running.enter_context(embedded_worker(app, queue))
         running.enter_context(_sweeper_thread(service))
         running.enter_context(node)
         logger.info("ready: %s", _where(settings))
         stop.wait()
         logger.info("stopping")
+    leave_what_hangs()
 
 
 def listen(settings: Settings) -> None:
@@ -212,42 +205,6 @@ def _stop_on_signals() -> threading.Event:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, request_stop)
     return stop
-
-
-class _DeliveryThreads(TaskPool):  # type: ignore[misc]
-    """Celery's threads, in each of which tasks are looked up in the right application."""
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.executor = ThreadPoolExecutor(self.limit, "deliver", initializer=self.app.set_current)
-
-
-@contextmanager
-def _embedded_worker(app: Celery, queue: str, pool: str | type[TaskPool], concurrency: int) -> Iterator[None]:
-    # Each has its own application: the queues that a worker consumes are kept there.
-    controller = WorkController(
-        app=app,
-        hostname=worker_name([queue]),
-        queues=[queue],
-        pool_cls=pool,
-        concurrency=concurrency,
-        without_gossip=True,
-        without_mingle=True,
-        without_heartbeat=True,
-    )
-
-    def run() -> None:
-        # Celery looks tasks up in the application that is current in the thread.
-        app.set_current()
-        controller.start()
-
-    thread = threading.Thread(target=run, name=f"work-{queue}", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        controller.stop()
-        thread.join(timeout=30)
 
 
 @contextmanager
