@@ -18,8 +18,11 @@ _ExceptionInfo = tuple[type[BaseException] | None, BaseException | None, Traceba
 
 OURS = ("worker", "dicom_node", "models", "training")
 """Loggers that show their lines from the set level on; every library's show theirs from WARNING on."""
-_QUOTING = frozenset({"pydicom", "highdicom", "pynetdicom"})
-"""Libraries that quote attribute values, which may be a patient's name; we say it in words of our own."""
+_QUOTING = frozenset({"pydicom", "highdicom", "pynetdicom", "py"})
+"""Loggers that quote attribute values, which may be a patient's name; we say it in words of our own.
+
+Celery sends every warning to the logger ``py.warnings``.
+"""
 LONGEST_MESSAGE = 4000
 """Characters of one message that are kept."""
 

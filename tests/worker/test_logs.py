@@ -60,6 +60,8 @@ logging.getLogger("some.library").info("Doe^Jane")
 logging.getLogger("pydicom").setLevel("WARNING")  # as pydicom does when it is imported
 logging.getLogger("pydicom").warning("Unknown encoding 'Doe^Jane'")
 warnings.warn("value 'Doe^Jane' is odd")
+logging.captureWarnings(True)  # as Celery does when its worker starts
+warnings.warn("another odd value 'Doe^Jane'")
 log.warning("x" * 100_000)
 thread = threading.Thread(target=lambda: int("Doe^Jane"))
 thread.start()

@@ -1,0 +1,481 @@
+"""Any order of events leaves the journal true: senders, workers, PACS, operators, crashes and clocks at play.
+
+Hypothesis chooses the order; a model of a dictionary says what must be true after every step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, tzinfo
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from sqlalchemy import Engine, delete
+from sqlalchemy.orm import Session
+
+from dicom_node.commitment_report import CommitmentResult
+from dicom_node.instance import ReceivedInstance
+from worker import deliveries as deliveries_module
+from worker import journal as journal_module
+from worker import upkeep as upkeep_module
+from worker.deliveries import TOO_FAR_AHEAD, Deliveries
+from worker.entry import CommitmentRequest, Delivery, DeliveryStatus, EntryStatus, JournalEntry, Settlement
+from worker.history import History
+from worker.journal import Journal
+from worker.schema import Base
+from worker.upkeep import Upkeep
+
+UIDS = ("1.2.1", "1.2.2")
+DESTINATIONS = ("A", "B")
+MAXIMUM_ATTEMPTS = 3
+CLAIM_TIMEOUT = timedelta(seconds=300)
+RESULT = {"outcome": "scored", "score": 3}
+STORED = (("1.2.840.10008.5.1.4.1.1.88.33", "2.25.1"), ("1.2.840.10008.5.1.4.1.1.7", "2.25.2"))
+ENDED = {EntryStatus.STORED, EntryStatus.COMMITTED, EntryStatus.REJECTED, EntryStatus.FAILED}
+UNDER_WAY = {DeliveryStatus.PENDING, DeliveryStatus.SENDING}
+
+uids = st.sampled_from(UIDS)
+
+
+class Clock:
+    """A wall clock that a test sets; no two readings are alike in their microseconds."""
+
+    def __init__(self) -> None:
+        self.seconds = 0
+        self._readings = 0
+
+    def now(self, zone: tzinfo | None = None) -> datetime:
+        self._readings += 1
+        start = datetime(2026, 1, 1, tzinfo=zone)
+        return start + timedelta(seconds=self.seconds, microseconds=self._readings % 1_000_000)
+
+
+@dataclass
+class Sending:
+    """What the model knows of one delivery."""
+
+    status: DeliveryStatus = DeliveryStatus.PENDING
+    asks: bool = False
+    claim: Delivery | None = None
+    old: list[Delivery] = field(default_factory=list)
+
+    def lose(self) -> None:
+        if self.claim is not None:
+            self.old.append(self.claim)
+            self.claim = None
+
+
+@dataclass
+class Known:
+    """What the model knows of one instance."""
+
+    status: EntryStatus = EntryStatus.RECEIVED
+    attempts: int = 0
+    claim: JournalEntry | None = None
+    old: list[JournalEntry] = field(default_factory=list)
+    reported: bool = False
+    purged: bool = False
+    sendings: dict[str, Sending] = field(default_factory=dict)
+    requests: list[CommitmentRequest] = field(default_factory=list)
+
+    def lose(self) -> None:
+        if self.claim is not None:
+            self.old.append(self.claim)
+            self.claim = None
+
+    def revive(self) -> None:
+        if not self.reported:
+            self.status, self.attempts = EntryStatus.RECEIVED, 0
+            return
+        self.status = EntryStatus.REPORTED
+        for sending in self.sendings.values():
+            if sending.status is DeliveryStatus.FAILED:
+                sending.status = DeliveryStatus.PENDING
+
+    def close(self) -> None:
+        """The state that the deliveries' states amount to."""
+        states = {sending.status for sending in self.sendings.values()}
+        if states & UNDER_WAY:
+            return
+        asked = [sending for sending in self.sendings.values() if sending.asks]
+        if DeliveryStatus.FAILED in states:
+            self.status = EntryStatus.FAILED
+        elif asked and all(sending.status is DeliveryStatus.COMMITTED for sending in asked):
+            self.status = EntryStatus.COMMITTED
+        else:
+            self.status = EntryStatus.STORED
+
+
+class JournalMachine(RuleBasedStateMachine):
+    """Senders, workers, deliverers, sweepers, operators and the clock, in any order."""
+
+    def __init__(self, engine: Engine, clock: Clock, make_instance: Callable[..., ReceivedInstance]) -> None:
+        super().__init__()
+        self.clock, self.make_instance = clock, make_instance
+        self.journal, self.deliveries = Journal(engine), Deliveries(engine)
+        self.upkeep, self.history = Upkeep(engine), History(engine)
+        self.known: dict[str, Known] = {}
+        clock.seconds = 0
+        with Session(engine) as session, session.begin():
+            for table in reversed(Base.metadata.sorted_tables):
+                session.execute(delete(table))
+
+    def now(self) -> datetime:
+        return self.clock.now(journal_module.UTC)
+
+    # senders
+
+    @rule(uid=uids)
+    def receive(self, uid: str) -> None:
+        known = self.known.setdefault(uid, Known())
+        if known.status is EntryStatus.FAILED:
+            known.revive()
+        known.purged = False
+        assert self.journal.record_received(self.make_instance(uid)) is known.status
+
+    # scoring
+
+    @rule(uid=uids)
+    def claim(self, uid: str) -> None:
+        claimed, known = self.journal.claim(uid), self.known.get(uid)
+        assert (claimed is not None) == (known is not None and known.status is EntryStatus.RECEIVED)
+        if claimed is not None and known is not None:
+            assert known.claim is None
+            known.status, known.claim = EntryStatus.SCORING, claimed
+            known.attempts += 1
+            assert claimed.attempts == known.attempts
+
+    @rule(
+        uid=uids,
+        how=st.sampled_from(["reported", "rejected", "failed", "released", "uncounted"]),
+        to=st.integers(1, 2),
+    )
+    def close(self, uid: str, how: str, to: int) -> None:
+        known = self.known.get(uid)
+        if known is None or known.claim is None:
+            return
+        claim, known.claim = known.claim, None
+        assert self._close(claim, how, to)
+        known.old.append(claim)
+        if how == "reported":
+            known.status, known.reported = EntryStatus.REPORTED, True
+            known.sendings = {name: Sending() for name in DESTINATIONS[:to]}
+        elif how in ("released", "uncounted"):
+            known.status = EntryStatus.RECEIVED
+            known.attempts -= how == "uncounted"
+        else:
+            known.status = EntryStatus.REJECTED if how == "rejected" else EntryStatus.FAILED
+
+    @invariant()
+    def an_old_claim_closes_nothing(self) -> None:
+        for known in self.known.values():
+            for claim in known.old[-1:]:
+                for how in ("reported", "rejected", "failed", "released"):
+                    assert not self._close(claim, how, 2)
+
+    def _close(self, claim: JournalEntry, how: str, to: int) -> bool:
+        if how == "reported":
+            return self.journal.mark_reported(claim, RESULT, "d", dict.fromkeys(DESTINATIONS[:to], "v"))
+        if how == "rejected":
+            return self.journal.mark_rejected(claim, "lateral-view", "m")
+        if how == "failed":
+            return self.journal.mark_failed(claim, "scoring-error", "m")
+        due_at = self.now() + timedelta(seconds=30)
+        return self.journal.release(claim, "m", due_at, counted=how == "released")
+
+    @rule(uid=uids)
+    def lose_claim(self, uid: str) -> None:
+        self.upkeep.lose_claim(uid, MAXIMUM_ATTEMPTS)
+        if uid in self.known and self.known[uid].status is EntryStatus.SCORING:
+            self._taken_back(self.known[uid])
+
+    def _taken_back(self, known: Known) -> None:
+        known.lose()
+        known.status = EntryStatus.FAILED if known.attempts >= MAXIMUM_ATTEMPTS else EntryStatus.RECEIVED
+
+    # delivering
+
+    @rule(uid=uids)
+    def claim_delivery(self, uid: str) -> None:
+        delivery = self.deliveries.claim(uid)
+        if delivery is not None:
+            sending = self.known[uid].sendings[delivery.destination]
+            assert sending.status is DeliveryStatus.PENDING
+            assert sending.claim is None
+            sending.status, sending.claim = DeliveryStatus.SENDING, delivery
+
+    @rule(
+        uid=uids,
+        destination=st.sampled_from(DESTINATIONS),
+        status=st.sampled_from(["STORED", "FAILED", "PENDING"]),
+        asks=st.booleans(),
+    )
+    def settle(self, uid: str, destination: str, status: str, asks: bool) -> None:
+        sending = self._sending(uid, destination)
+        if sending is None or sending.claim is None:
+            return
+        claim, sending.claim = sending.claim, None
+        sending.old.append(claim)
+        assert self._settle(claim, DeliveryStatus(status), asks)
+        sending.status, sending.asks = DeliveryStatus(status), asks and status == "STORED"
+        self.known[uid].close()
+
+    @invariant()
+    def an_old_claim_of_a_delivery_changes_nothing(self) -> None:
+        for known in self.known.values():
+            for sending in known.sendings.values():
+                for claim in sending.old[-1:]:
+                    assert not self._settle(claim, DeliveryStatus.FAILED, False)
+                    assert not self._settle(claim, DeliveryStatus.PENDING, False)
+
+    @rule(uid=uids, destination=st.sampled_from(DESTINATIONS))
+    def stored_late(self, uid: str, destination: str) -> None:
+        """What a destination has taken counts, whoever brought it there."""
+        sending = self._sending(uid, destination)
+        if sending is None or not sending.old:
+            return
+        settled = self._settle(sending.old[-1], DeliveryStatus.STORED, False)
+        assert settled == (sending.status in UNDER_WAY)
+        if settled:
+            sending.lose()
+            sending.status, sending.asks = DeliveryStatus.STORED, False
+            self.known[uid].close()
+
+    def _settle(self, claim: Delivery, status: DeliveryStatus, asks: bool) -> bool:
+        due_at = self.now() + timedelta(seconds=30) if status is DeliveryStatus.PENDING else None
+        settlement = Settlement(status, "m", stored=STORED, asks_commitment=asks)
+        return self.deliveries.settle(claim, settlement, due_at)
+
+    def _sending(self, uid: str, destination: str) -> Sending | None:
+        return self.known[uid].sendings.get(destination) if uid in self.known else None
+
+    @rule(destination=st.sampled_from(DESTINATIONS), reached=st.booleans())
+    def note(self, destination: str, reached: bool) -> None:
+        if reached:
+            self.deliveries.note_reached(destination)
+        else:
+            self.deliveries.note_unreached(destination, "away")
+
+    # commitment
+
+    @rule(uid=uids)
+    def claim_commitment(self, uid: str) -> None:
+        request = self.deliveries.claim_commitment(uid)
+        if request is not None:
+            sending = self.known[uid].sendings[request.destination]
+            assert (sending.status, sending.asks) == (DeliveryStatus.STORED, True)
+            assert request.stored == STORED
+            self.known[uid].requests.append(request)
+
+    @rule(uid=uids, again=st.booleans())
+    def settle_commitment(self, uid: str, again: bool) -> None:
+        if uid in self.known and self.known[uid].requests:
+            request = self.known[uid].requests[-1]
+            due_at = self.now() + timedelta(seconds=30) if again else None
+            self.deliveries.settle_commitment(request, "m", due_at)
+
+    @rule(uid=uids, word=st.sampled_from(["committed", "lost", "unsure", "half"]))
+    def record_commitment(self, uid: str, word: str) -> None:
+        if uid not in self.known or not self.known[uid].requests:
+            return
+        known, names = self.known[uid], [name for _, name in STORED]
+        request = known.requests[-1]
+        committed = {"committed": names, "half": names[:1]}.get(word, [])
+        failed = dict.fromkeys({"lost": names, "half": names[1:]}.get(word, []), 0x0112)
+        result = CommitmentResult(request.transaction_uid, frozenset(committed), failed)
+        sending = known.sendings[request.destination]
+        before = sending.status
+        delivery = self.deliveries.record_commitment(result)
+        assert delivery is not None
+        if before is DeliveryStatus.STORED:
+            if word == "committed":
+                sending.status = DeliveryStatus.COMMITTED
+                known.close()
+            elif failed:
+                sending.status, known.status = DeliveryStatus.PENDING, EntryStatus.REPORTED
+            elif known.status is not EntryStatus.FAILED:
+                known.close()
+        assert delivery.status is sending.status
+
+    @rule()
+    def record_a_strangers_commitment(self) -> None:
+        stranger = CommitmentResult("2.25.999", frozenset(name for _, name in STORED), {})
+        assert self.deliveries.record_commitment(stranger) is None
+
+    # sweeping and operating
+
+    @rule()
+    def restore_stale(self) -> None:
+        now = self.now()
+        before = now - CLAIM_TIMEOUT
+
+        def stale(updated_at: datetime) -> bool:
+            return updated_at < before or updated_at > now + TOO_FAR_AHEAD
+
+        self.upkeep.restore_stale(before, MAXIMUM_ATTEMPTS)
+        for known in self.known.values():
+            if known.claim is not None and stale(known.claim.updated_at):
+                self._taken_back(known)
+            for sending in known.sendings.values():
+                if sending.claim is not None and stale(sending.claim.updated_at):
+                    sending.lose()
+                    sending.status = DeliveryStatus.PENDING
+
+    @rule(uid=st.none() | uids)
+    def requeue(self, uid: str | None) -> None:
+        wanted = {EntryStatus.FAILED} | ({EntryStatus.REJECTED} if uid else set())
+        expected = {
+            name for name, known in self.known.items() if known.status in wanted and uid in (None, name)
+        }
+        assert set(self.upkeep.requeue(None if uid is None else [uid])) == expected
+        for name in expected:
+            self.known[name].revive()
+
+    @rule(failed=st.booleans())
+    def purge(self, failed: bool) -> None:
+        for uid in self.upkeep.finished_before(self.now() + timedelta(seconds=1), failed=failed):
+            known = self.known[uid]
+            assert known.status in ENDED
+            assert not {sending.status for sending in known.sendings.values()} & UNDER_WAY
+            removed: list[str] = []
+            assert self.upkeep.retire(uid, lambda: removed.append("files"), failed=failed)  # noqa: B023
+            assert removed
+            known.purged = True
+
+    @rule()
+    def forget(self) -> None:
+        before = self.now()
+        forgotten = self.upkeep.forget_before(before)
+        left = {entry.sop_instance_uid for entry in self.history.entries()}
+        gone = set(self.known) - left
+        assert len(gone) == forgotten
+        for uid in gone:
+            known = self.known.pop(uid)
+            assert known.purged
+            assert known.status in ENDED - {EntryStatus.FAILED}
+
+    @rule()
+    def ring(self) -> None:
+        overdue = self.upkeep.take_overdue(self.now() - timedelta(seconds=60))
+        for uid in overdue.to_score:
+            assert self.known[uid].status is EntryStatus.RECEIVED
+        for uid in overdue.to_deliver:
+            states = {(sending.status, sending.asks) for sending in self.known[uid].sendings.values()}
+            waiting = {
+                (DeliveryStatus.PENDING, False),
+                (DeliveryStatus.PENDING, True),
+                (DeliveryStatus.STORED, True),
+            }
+            assert states & waiting
+
+    # the clock
+
+    @rule(seconds=st.sampled_from([1, 31, 400, 5000, 90_000]))
+    def time_passes(self, seconds: int) -> None:
+        self.clock.seconds += seconds
+
+    @rule(seconds=st.sampled_from([1, 400, 5000, 90_000]))
+    def the_clock_is_set_back(self, seconds: int) -> None:
+        self.clock.seconds -= seconds
+
+    # the usual way, so that the unusual finds something to disturb
+
+    @rule(uid=uids, to=st.integers(1, 2), asks=st.booleans())
+    def go_on(self, uid: str, to: int, asks: bool) -> None:
+        known = self.known.get(uid)
+        if known is None:
+            self.receive(uid)
+        elif known.status is EntryStatus.RECEIVED:
+            self.claim(uid)
+        elif known.status is EntryStatus.SCORING:
+            self.close(uid, "reported", to)
+        elif any(sending.claim for sending in known.sendings.values()):
+            for destination in DESTINATIONS:
+                self.settle(uid, destination, "STORED", asks)
+        elif known.status is EntryStatus.REPORTED:
+            self.claim_delivery(uid)
+        elif not known.requests:
+            self.claim_commitment(uid)
+        else:
+            self.record_commitment(uid, "committed")
+
+    @rule(uid=uids)
+    def go_on_further(self, uid: str) -> None:
+        for _ in range(3):
+            self.go_on(uid, 2, True)
+
+    # what holds at all times
+
+    @invariant()
+    def the_journal_says_what_happened(self) -> None:
+        entries = {entry.sop_instance_uid: entry for entry in self.history.entries()}
+        assert set(entries) == set(self.known)
+        for uid, known in self.known.items():
+            assert entries[uid].status is known.status
+            assert entries[uid].attempts == known.attempts
+            found = {one.destination: one.status for one in self.history.deliveries(uid)}
+            assert found == {name: sending.status for name, sending in known.sendings.items()}
+
+    @invariant()
+    def states_agree(self) -> None:
+        for known in self.known.values():
+            states = {sending.status for sending in known.sendings.values()}
+            if known.status in (EntryStatus.STORED, EntryStatus.COMMITTED):
+                assert states <= {DeliveryStatus.STORED, DeliveryStatus.COMMITTED}
+            if known.status is EntryStatus.REPORTED:
+                assert states & UNDER_WAY
+            assert (known.claim is None) or known.status is EntryStatus.SCORING
+
+    @precondition(lambda self: self.known)
+    @rule()
+    def everything_ends_once_nothing_fails(self) -> None:
+        """Let every worker and destination be well again, and the sweeper make its rounds."""
+        for _ in range(12):
+            self.clock.seconds += 3600
+            self.restore_stale()
+            overdue = self.upkeep.take_overdue(self.now() - timedelta(seconds=60))
+            for uid in overdue.to_score:
+                self.claim(uid)
+                self.close(uid, "reported", 2)
+            for uid in {*overdue.to_deliver, *overdue.to_score}:
+                for _destination in DESTINATIONS:
+                    self.claim_delivery(uid)
+                    for destination in DESTINATIONS:
+                        self.settle(uid, destination, "STORED", False)
+            for destination in DESTINATIONS:
+                self.deliveries.note_reached(destination)
+        assert {known.status for known in self.known.values()} <= ENDED
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock of everything that writes to the journal."""
+    clock = Clock()
+    for module in (journal_module, deliveries_module, upkeep_module):
+        monkeypatch.setattr(module, "datetime", clock)
+    return clock
+
+
+def test_any_order_of_events_keeps_the_journal_true(
+    engine: Engine, clock: Clock, make_instance: Callable[..., ReceivedInstance]
+) -> None:
+    examples = 40 if engine.dialect.name == "sqlite" else 12
+    run_state_machine_as_test(
+        lambda: JournalMachine(engine, clock, make_instance),
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=50,
+            deadline=None,
+            derandomize=True,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
