@@ -13,13 +13,14 @@ TORCH := $(shell sed -n 's/^\(torch==.*\)$$/\1/p' constraints.txt)
 PINS := pyproject.toml constraints.txt
 NO_PACKAGES := { echo "make: the packages above could not be installed: check network and disk space, then run make again" >&2; exit 1; }
 
-.PHONY: help demo serve test lint bench soak clean
+.PHONY: help demo serve test lint bench soak fuzz clean
 
 help:
 	@echo "make demo   show the whole worker on one real film (installs what it needs into $(VENV))"
 	@echo "make serve  run the worker with embedded defaults until Ctrl-C"
 	@echo "make test   install what the tests need, lint, run every test"
-	@echo "make lint   ruff, mypy --strict, import contracts"
+	@echo "make lint   ruff, mypy --strict, import contracts, bandit, pip-audit"
+	@echo "make fuzz   hostile films and byte streams, found by coverage (ARGS=-runs=N)"
 	@echo "make bench  benchmarks"
 	@echo "make soak   every crash point, then thousands of images under random faults (an hour or two)"
 	@echo "make clean  remove what make made"
@@ -40,6 +41,8 @@ lint: $(VENV)/.test
 	@$(RUN) -m ruff format --check .
 	@$(RUN) -m mypy
 	@$(VENV)/bin/lint-imports
+	@$(RUN) -m bandit --quiet --configfile pyproject.toml --recursive worker dicom_node models training
+	@$(RUN) .ci/audit_packages.py
 
 bench: $(VENV)/.run-time
 	@$(RUN) -m worker.bench $(ARGS)
@@ -47,6 +50,12 @@ bench: $(VENV)/.run-time
 soak: $(VENV)/.test
 	@sh .ci/install-servers
 	@$(RUN) tests/crash/soak.py --matrix $(ARGS)
+
+# ARGS="-runs=1000000" and libFuzzer's other options; what breaks a promise is kept in data/fuzz
+fuzz: $(VENV)/.test
+	@mkdir -p data/fuzz/corpus
+	@$(RUN) -m tests.fuzz.decode -runs=100000 $(ARGS) data/fuzz/corpus
+	@$(RUN) -m tests.fuzz.associate $(ARGS)
 
 clean:
 	@rm -rf $(VENV) build dist *.egg-info data/demo
