@@ -23,6 +23,8 @@ from modality import Modality
 from pacs import order
 from servers import wait_for
 
+END_TIMEOUT_S = 150.0
+
 
 @dataclass
 class Scene:
@@ -39,8 +41,14 @@ class Scene:
         mine = {film.sop_instance_uid for film in self.films}
         wait_for(lambda: len(mine & self.modality.answered) >= min(3, len(mine)), 60, "three answers")
 
-    def has_ended(self) -> bool:
-        return not self.cluster.open_images([film.sop_instance_uid for film in self.films])
+    def wait_until_ended(self, timeout_s: float = END_TIMEOUT_S) -> None:
+        uids = [film.sop_instance_uid for film in self.films]
+        wait_for(lambda: not self.cluster.open_images(uids), timeout_s, "the images' ends")
+
+    def requeue(self) -> None:
+        """What failed is started again, as an operator would."""
+        done = self.cluster.command("requeue", "--failed")
+        assert done.returncode == 0, done.stderr
 
 
 @dataclass(frozen=True)

@@ -152,14 +152,20 @@ class Judge:
         return wrong + self._leftovers()
 
     def _leftovers(self) -> list[str]:
-        """Half-written files must go once they are old enough; the sweeper looks when it starts."""
-        folder = self._cluster.data / "spool" / "incoming"
-        left = list(folder.iterdir()) if folder.exists() else []
-        old = 0
+        """Nothing stays in the spool: delivered images by retention, the rest once it is old enough."""
+        spool = self._cluster.data / "spool"
+        with suppress(TimeoutError):
+            wait_for(lambda: not self._held(), 60, "retention", 0.5)
+        left = [path for path in spool.rglob("*") if path.is_file()]
         for path in left:
-            os.utime(path, (old, old))
+            with suppress(FileNotFoundError):
+                os.utime(path, (0, 0))
+        # the sweeper looks for such files when it starts
         self._cluster.roles["serve" if self._cluster.kind == EMBEDDED else "sweep"].signal(signal.SIGKILL)
         with suppress(TimeoutError):
             wait_for(lambda: not any(path.exists() for path in left), 60, "leftovers to go")
-        stay = [path.name for path in left if path.exists()]
-        return [f"{len(stay)} half-written files stay in the spool"] if stay else []
+        stay = Counter(path.parent.name for path in left if path.exists())
+        return [f"{count} files stay in the spool's {folder}" for folder, count in stay.items()]
+
+    def _held(self) -> int:
+        return int(self._cluster.rows("SELECT count(*) FROM entry WHERE purged_at IS NULL")[0][0])

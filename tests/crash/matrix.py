@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from cluster import EMBEDDED, KINDS, Cluster
-from environment import SURROUNDINGS, Scene, Surrounding
+from environment import END_TIMEOUT_S, SURROUNDINGS, Scene, Surrounding
 from faults import CLAIM_TIMEOUT_S, FAULTS, POINTS, Arm, Fault
 from films import Film, make_films
 from guard import guarding
@@ -31,13 +31,12 @@ from pacs import order
 from rich.console import Console
 from rich.table import Table
 from servers import wait_for
+from special import SPECIAL_POINTS, SPECIALS, Special
 
 DISK_MB = 400
 WHOLE = ("whole", "all images together")
 """Stage and name of the row that looks at everything once more."""
-_END_TIMEOUT_S = 150.0
 
-_POISONED = "worker.spool:Spool.read_instance:after"
 _EMBEDDED_CORE = (
     "in the middle of the PDUs",
     "committed, not known",
@@ -48,8 +47,7 @@ _EMBEDDED_CORE = (
 )
 """What every test run plays on an embedded installation, which takes long to come back."""
 
-POISON = Fault("poison image kills its worker each time", "scoring", core=True)
-"""Its first image kills whoever scores it, until its attempts are used up; the others go on."""
+Playable = Fault | Special | Surrounding
 
 
 @dataclass(frozen=True)
@@ -77,7 +75,7 @@ class Player:
         self.sent: list[Film] = []
         self._images = images
 
-    def play(self, fault: Fault | Surrounding) -> Row:
+    def play(self, fault: Playable) -> Row:
         """Play one fault and judge what became of its images."""
         started = time.monotonic()
         films = make_films(self._images)
@@ -88,8 +86,9 @@ class Player:
         try:
             if isinstance(fault, Surrounding):
                 self._play_surrounding(fault, scene)
-            elif fault is POISON:
-                self._play_poison(scene)
+            elif isinstance(fault, Special):
+                fault.play(scene)
+                self._finish(scene)
             else:
                 self._play_points(fault, scene)
         except (TimeoutError, AssertionError, OSError) as error:
@@ -98,7 +97,7 @@ class Player:
             self.cluster.disarm()
             order(self.cluster.recorder.folder)
         with suppress(TimeoutError):
-            wait_for(scene.has_ended, 5 if wrong else _END_TIMEOUT_S, "the images' ends")
+            scene.wait_until_ended(5 if wrong else END_TIMEOUT_S)
         self.judge.collect()
         captures_only = isinstance(fault, Surrounding) and fault.captures_only
         verdict = self.judge.judge(films, captures_only=captures_only)
@@ -165,32 +164,15 @@ class Player:
         if fault.fails:
             failed = [uid for uid, (status, _) in self.cluster.states().items() if status == "FAILED"]
             assert failed, "no image failed"
-            self._requeue()
+            scene.requeue()
             self._finish(scene)
-
-    def _play_poison(self, scene: Scene) -> None:
-        poison = scene.films[0]
-        attempts = int(self.cluster.settings["CXR_MAXIMUM_ATTEMPTS"])
-        self.cluster.arm(_POISONED, times=attempts + 5, match=poison.sop_instance_uid)
-        assert not scene.modality.send(scene.films), "films were not taken"
-        self._finish(scene)
-        state = self.cluster.states()[poison.sop_instance_uid]
-        assert state[0] == "FAILED", f"the poison image ended {state}"
-        assert len(list((self.cluster.control / "armed" / _POISONED).glob("[0-9]*"))) == 5, "not each attempt"
-        self.cluster.disarm()
-        self._requeue()
-        self._finish(scene)
 
     def _arm(self, arm: Arm) -> None:
         self.cluster.arm(arm.point, **arm.arguments(self.cluster.kind == EMBEDDED))
 
-    def _requeue(self) -> None:
-        done = self.cluster.command("requeue", "--failed")
-        assert done.returncode == 0, done.stderr
-
     def _finish(self, scene: Scene) -> None:
         assert scene.sending is None or not scene.sending.result(), "films never got a Success"
-        wait_for(scene.has_ended, _END_TIMEOUT_S, "the images' ends")
+        scene.wait_until_ended()
 
     def _wait_for_commitments(self) -> None:
         if "commitment" not in self.cluster.settings["CXR_DESTINATIONS"]:
@@ -204,9 +186,9 @@ class Player:
         wait_for(committed, 60, "commitments")
 
 
-def chosen(kind: str, core: bool = False, only: str = "") -> Iterator[Fault | Surrounding]:
+def chosen(kind: str, core: bool = False, only: str = "") -> Iterator[Playable]:
     """Return the faults to play on a kind of installation; those of the small disk last."""
-    faults: list[Fault | Surrounding] = [*FAULTS, POISON]
+    faults: list[Playable] = [*FAULTS, *SPECIALS]
     if kind == EMBEDDED:
         faults = [fault for fault in faults if getattr(fault, "embedded", True)]
     faults += [fault for fault in SURROUNDINGS if kind in fault.kinds]
@@ -220,11 +202,11 @@ def play_all(
     kind: str,
     folder: Path,
     images: int,
-    faults: Sequence[Fault | Surrounding],
+    faults: Sequence[Playable],
     tell: Callable[[Row], None],
 ) -> list[Row]:
     """Build a cluster, play faults on it, and take it down; ``tell`` hears of each row."""
-    cluster = Cluster(kind, folder, [*POINTS, _POISONED])
+    cluster = Cluster(kind, folder, [*POINTS, *SPECIAL_POINTS])
     small_disk = cluster.limit_disk(DISK_MB)
     rows: list[Row] = []
     try:
