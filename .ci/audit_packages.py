@@ -25,8 +25,8 @@ def ask(service: str) -> list[dict[str, Any]] | None:
     ignored = [option for name in IGNORED for option in ("--ignore-vuln", name)]
     command = [
         sys.executable, "-m", "pip_audit", "--requirement", str(PINS), "--no-deps", "--disable-pip",
-        "--timeout", "10", "--progress-spinner", "off", "--format", "json", "--vulnerability-service", service,
-        *ignored,
+        "--timeout", "10", "--progress-spinner", "off", "--format", "json", "--vulnerability-service",
+        service, *ignored,
     ]  # fmt: skip
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_LONGEST_S)  # noqa: S603
