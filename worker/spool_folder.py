@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from worker.errors import MissingInstance, StorageError
+
+_ORPHAN = "orphan-"
+"""Begins the name of an instance that is set aside because the journal may not know it."""
 
 
 class FolderStore:
@@ -58,7 +61,10 @@ class FolderStore:
         """Return what lies under a name."""
         path = self._root / name
         try:
-            return path.read_bytes()
+            with suppress(FileNotFoundError):
+                return path.read_bytes()
+            # A sweeper may have set it aside, and died before it put it back.
+            return self._aside(name).read_bytes()
         except FileNotFoundError:
             if not path.parent.is_dir():
                 raise StorageError(
@@ -92,6 +98,8 @@ class FolderStore:
         count = 0
         try:
             for path in (self._root / "incoming").iterdir():
+                if path.name.startswith(_ORPHAN):
+                    continue
                 with suppress(FileNotFoundError):
                     if now - path.stat().st_mtime > older_than_s:
                         path.unlink()
@@ -110,6 +118,7 @@ class FolderStore:
         after it has recorded.
         """
         try:
+            self._put_back(self._root.glob(f"incoming/{_ORPHAN}*"), kept)
             names = [
                 f"instances/{path.name}"
                 for path in (self._root / "instances").iterdir()
@@ -118,17 +127,11 @@ class FolderStore:
             suspects = sorted(set(names) - kept()) if names else []
             for name in suspects:
                 (self._root / name).rename(self._aside(name))
-            known = kept() if suspects else set()
-            for name in suspects:
-                if name in known:
-                    with suppress(FileExistsError):
-                        os.link(self._aside(name), self._root / name)
-                self._aside(name).unlink()
+            return self._put_back((self._aside(name) for name in suspects), kept)
         except OSError as error:
             raise StorageError(
                 f"the spool cannot be cleared ({error.strerror}): check the data folder"
             ) from error
-        return len(set(suspects) - known)
 
     def free_bytes(self) -> tuple[int, int] | None:
         """Return the file system's free and total bytes."""
@@ -141,7 +144,21 @@ class FolderStore:
         return usage.free, usage.total
 
     def _aside(self, name: str) -> Path:
-        return self._root / "incoming" / f"orphan-{Path(name).name}"
+        return self._root / "incoming" / f"{_ORPHAN}{Path(name).name}"
+
+    def _put_back(self, aside: Iterable[Path], kept: Callable[[], set[str]]) -> int:
+        paths = list(aside)
+        known = kept() if paths else set()
+        removed = 0
+        for path in paths:
+            name = f"instances/{path.name.removeprefix(_ORPHAN)}"
+            if name in known:
+                with suppress(FileExistsError, FileNotFoundError):
+                    os.link(path, self._root / name)
+            else:
+                removed += 1
+            path.unlink(missing_ok=True)
+        return removed
 
     def _link_once(self, path: Path, content: bytes) -> bool:
         if path.exists():

@@ -475,3 +475,18 @@ def test_a_file_that_is_recorded_while_it_is_removed_as_an_orphan_stays(
     tidy(replace(sweeping, upkeep=Upkeep()))
     assert len(asked) == 2
     assert spool.read_instance(uid) == film.encoded
+
+
+def test_a_sweeper_that_dies_with_a_file_set_aside_loses_nothing(
+    film: ReceivedInstance, scoring: Scoring, sweeping: Sweeping, spool: Spool, tmp_path: Path
+) -> None:
+    uid = film.sop_instance_uid
+    accept(film, spool, scoring.journal, scoring.doorbell)
+    (path,) = (tmp_path / "spool" / "instances").iterdir()
+    aside = tmp_path / "spool" / "incoming" / f"orphan-{path.name}"
+    path.rename(aside)
+    os.utime(aside, (0, 0))
+    assert spool.read_instance(uid) == film.encoded
+    tidy(sweeping)
+    assert path.read_bytes() == film.encoded
+    assert not aside.exists()
