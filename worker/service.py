@@ -231,6 +231,8 @@ def route(settings: Settings, destination: Destination) -> Route:
 def _web(destination: Destination, files: TLSFiles) -> RemoteWeb:
     from dicom_node.stow_rs import RemoteWeb  # noqa: PLC0415 - an HTTP client, which few roles need
 
+    if destination.url.startswith("https:"):
+        client_context(files)  # a bad certificate is said before the first result goes there
     try:
         return RemoteWeb(
             destination.url,
