@@ -248,6 +248,7 @@ def test_everything_in_one_process(
     assert heap.leaks() == []
 
 
+@pytest.mark.timeout(600)
 def test_separate_roles_with_secrets(
     gossiping_pacs: GossipingPACS,
     redis_url: str,
