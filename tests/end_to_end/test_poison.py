@@ -6,6 +6,7 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ Environment = dict[str, str]
 _SABOTEUR = """
 import os, signal, sys, time
 
-if "worker.scoring_process" in sys.orig_argv:
+if {"worker.scoring_process", "work"} & set(sys.orig_argv):
     from dicom_node import eligibility
 
     judge = eligibility.require_frontal_chest
@@ -50,7 +51,7 @@ def settings(tmp_path: Path, loopback_pacs: Any) -> Environment:
         "CXR_SWEEP_INTERVAL_S": "0.5",
         "CXR_RING_AGAIN_AFTER_S": "2",
         "CXR_MAXIMUM_ATTEMPTS": "2",
-        "CXR_CLAIM_TIMEOUT_S": "20",
+        "CXR_CLAIM_TIMEOUT_S": "12",
         "CXR_MAXIMUM_MEMORY_MB": "2000",
         "CXR_WEIGHTS": "light",
         "CXR_DEVICE": "cpu",
@@ -91,6 +92,41 @@ def test_images_that_kill_starve_or_hang_the_scorer_end_failed_and_the_node_stay
         assert (told["reason"], told["attempts"]) == (reason, 2)
     assert node.poll() is None
     send("GOOD")
+
+
+def test_a_process_pool_survives_them_too_and_ends_with_its_parent(
+    settings: Environment, redis_url: str, send: Callable[[str], str], start_role: Any, cxr_worker: Any
+) -> None:
+    settings |= {"CXR_BROKER_URL": redis_url, "CXR_CLAIM_TIMEOUT_S": "8", "CXR_MAXIMUM_ATTEMPTS": "1"}
+    assert cxr_worker("migrate", settings=settings).returncode == 0
+    start_role("listen", settings=settings)
+    start_role("sweep", settings=settings)
+    work = start_role("work", settings=settings)
+    poison = {patient: send(patient) for patient in ("KILLS", "HANGS")}
+    good = send("GOOD")
+
+    def story(uid: str) -> dict[str, Any]:
+        return dict(json.loads(cxr_worker("status", "--json", uid, settings=settings).stdout))
+
+    wait_until(lambda: story(good)["status"] == "STORED", 120, "the next image's report")
+    for patient, uid in poison.items():
+        wait_until(lambda: story(uid)["status"] == "FAILED", 120, patient)  # noqa: B023
+        assert story(uid)["reason"] == "worker-lost"
+    assert work.poll() is None
+    children = _children(work.pid)
+    assert children
+    work.kill()
+    work.wait()
+    wait_until(lambda: not any(Path(f"/proc/{child}").exists() for child in children), 10, "their end")
+
+
+def _children(parent: int) -> list[int]:
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            if int(status.read_text().rsplit(")", 1)[1].split()[1]) == parent:
+                found.append(int(status.parent.name))
+    return found
 
 
 @pytest.fixture
