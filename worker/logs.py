@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from traceback import extract_tb
 from types import TracebackType
-from typing import Any, Literal
+from typing import Literal, TextIO
 
 _ExceptionInfo = tuple[type[BaseException] | None, BaseException | None, TracebackType | None]
 
@@ -132,7 +132,14 @@ def _is_shown(record: logging.LogRecord) -> bool:
     return library in OURS or (library not in _QUOTING and record.levelno >= logging.WARNING)
 
 
-def _note_warning(_message: Any, category: type[Warning], filename: str, lineno: int, *_: Any) -> None:
+def _note_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
     """Note a library's warning by kind and place; its text may quote an attribute."""
     logger.debug("%s at %s:%d", category.__name__, Path(filename).name, lineno)
 

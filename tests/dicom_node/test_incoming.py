@@ -110,3 +110,27 @@ def test_a_compressed_bomb_is_opened_only_as_far_as_the_header_may_reach():
 )
 def test_uid_rules(text, valid):
     assert is_valid_uid(text) is valid
+
+
+@pytest.mark.parametrize("group", [0x0000, 0x0002])
+def test_elements_of_messages_and_file_headers_have_no_place(group):
+    foreign = group.to_bytes(2, "little") + b"\x10\0UI\x16\x00" + b"1.2.840.10008.1.2.1.99"
+    with pytest.raises(UndecodableInstance, match=f"group {group:04X}"):
+        read_identity(foreign + encode(**UIDS), uid.ExplicitVRLittleEndian)
+
+
+@pytest.mark.parametrize("keyword", sorted(UIDS))
+def test_a_uid_that_stands_there_twice_is_not_believed(keyword):
+    one = encode(**{keyword: UIDS[keyword]})
+    data_set = encode(**UIDS)
+    with pytest.raises(UndecodableInstance, match="twice"):
+        read_identity(data_set.replace(one, one + one), uid.ExplicitVRLittleEndian)
+
+
+@pytest.mark.parametrize("depth", [1, 10_000])
+def test_a_flood_of_items_before_the_uids_is_broken_off(depth):
+    item = b"\xfe\xff\x00\xe0\xff\xff\xff\xff" if depth > 1 else b"\xfe\xff\x00\xe0\0\0\0\0"
+    inner = b"\x07\0\x01\0SQ\0\0\xff\xff\xff\xff" + item
+    flood = inner * depth if depth > 1 else inner + item * 400_000
+    with pytest.raises(UndecodableInstance):
+        read_identity(flood + encode(**UIDS), uid.ExplicitVRLittleEndian)
