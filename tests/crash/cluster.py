@@ -159,7 +159,7 @@ class Cluster:
         roles = {"serve": ("serve",)} if self.kind == EMBEDDED else _ROLES
         for name, arguments in roles.items():
             variables = self._environment(name)
-            if name == "score":
+            if name in ("score", "serve"):
                 variables["CRASH_PRELOAD"] = _PRELOADED
             self.roles[name] = Role(name, arguments, variables, self.logs / f"{name}.log")
             self.roles[name].start()

