@@ -256,8 +256,8 @@ def test_a_malformed_answer_is_refused_and_the_next_one_is_read(start_pacs, capl
 
 
 def test_the_association_waits_longer_than_an_answer_may_take(start_pacs):
-    _, remote = start_pacs(says=all_committed, delay_s=1.0)
-    impatient = RemoteAE(remote.ae_title, remote.host, remote.port, timeout_s=0.5)
+    _, remote = start_pacs(says=all_committed, delay_s=2.5)
+    impatient = RemoteAE(remote.ae_title, remote.host, remote.port, timeout_s=2.0)
     assert request_commitment(impatient, CALLING, TRANSACTION, [REPORT], LONG_S) is not None
 
 
@@ -283,10 +283,10 @@ def test_answers_that_collide_with_the_release_block_nobody(start_pacs):
         return all_committed("1.2.3.4", asked) * 500
 
     pacs, remote = start_pacs(says=says)
-    impatient = RemoteAE(remote.ae_title, remote.host, remote.port, timeout_s=0.3)
-    for wait_s in (0.0, 0.01, 0.02, 0.05):
+    impatient = RemoteAE(remote.ae_title, remote.host, remote.port, timeout_s=2.0)
+    for wait_s in (0.0, 0.1):
         assert request_commitment(impatient, CALLING, TRANSACTION, [REPORT], wait_s) is None
-    assert len(pacs.requests) == 4
+    assert len(pacs.requests) == 2
 
 
 # --- refused or failed ----------------------------------------------------------------------------
@@ -321,7 +321,7 @@ def test_a_peer_that_aborts_instead_of_answering(start_pacs):
 def test_a_peer_that_never_answers(start_pacs):
     over = threading.Event()
     _, remote = start_pacs(says=lambda *_: over.wait(60) and [])
-    silent = RemoteAE(remote.ae_title, remote.host, remote.port, timeout_s=0.3)
+    silent = RemoteAE(remote.ae_title, remote.host, remote.port, timeout_s=2.0)
     try:
         with pytest.raises(AssociationFailed, match="gave no answer"):
             request_commitment(silent, CALLING, TRANSACTION, [REPORT], LONG_S)

@@ -450,6 +450,21 @@ def test_an_answer_without_end_is_not_listened_to(server, make_film):
     assert server.broken.get(timeout=10) == "closed by the client"
 
 
+def test_an_answer_that_trickles_in_for_ever_is_not_listened_to(server, make_film):
+    def trickling(handler):
+        handler.wfile.write(b"HTTP/1.1 500 Oh\r\n\r\n")
+        try:
+            while not handler.server.over.wait(0.05):
+                handler.wfile.write(b" ")
+        except OSError:
+            handler.server.broken.put("closed by the client")
+
+    server.replies = [trickling]
+    (outcome,) = store_on_web(RemoteWeb(f"http://127.0.0.1:{server.port}", timeout_s=1.0), [make_film()])
+    assert outcome.status == 0x0110
+    assert server.broken.get(timeout=10) == "closed by the client"
+
+
 def test_a_compressed_answer_is_not_unpacked(server, remote, make_film):
     server.replies = [(202, b"\x1f\x8b not unpacked", {"Content-Encoding": "gzip"})]
     (outcome,) = store_on_web(remote, [make_film()])
@@ -657,6 +672,17 @@ def test_an_authority_that_nobody_named(authority, make_film, tmp_path):
             remote = RemoteWeb(f"https://127.0.0.1:{server.port}", ca=ca)
             with pytest.raises(AssociationFailed, match="authority that is not in tls_ca"):
                 store_on_web(remote, [make_film()])
+
+
+def test_only_the_authority_that_was_named_is_believed(authority, make_film, tmp_path, monkeypatch):
+    # requests brings authorities of its own
+    monkeypatch.setattr("requests.adapters.DEFAULT_CA_BUNDLE_PATH", str(authority.ca))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authority.ca))
+    other = Authority(tmp_path, "somebody else")
+    with serving_tls(*authority.issue("server")) as server:
+        with pytest.raises(AssociationFailed, match="authority that is not in tls_ca"):
+            store_on_web(RemoteWeb(f"https://127.0.0.1:{server.port}", ca=other.ca), [make_film()])
+        assert server.requests == []
 
 
 def test_plain_where_tls_is_set_and_the_other_way_round(authority, server, make_film):
