@@ -82,7 +82,7 @@ def test_an_odd_film_is_read_all_the_same(name: str, ask: Ask) -> None:
     assert told["peak_mb"] < MAXIMUM_MB
 
 
-@pytest.mark.parametrize("name", [*films.REFUSED, *films.HARMLESS])
+@pytest.mark.parametrize("name", [one for one in (*films.REFUSED, *films.HARMLESS) if "MiB" not in one])
 @pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
 def test_the_node_reads_four_uids_or_refuses(name: str) -> None:
     content = (films.REFUSED | films.HARMLESS)[name]()
