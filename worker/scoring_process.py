@@ -303,4 +303,7 @@ def _tell(answers: IO[str], answer: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    _code = main()
+    logging.shutdown()
+    # Taking torch apart in good order takes seconds, and nobody needs it.
+    os._exit(_code)

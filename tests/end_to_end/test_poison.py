@@ -13,10 +13,15 @@ from typing import Any
 
 import pytest
 from pydicom import dcmread
+from sqlalchemy.engine import make_url
 
 from tests.conftest import free_port, wait_until
+from worker.database import open_engine
+from worker.entry import JournalEntry
+from worker.history import History
 
 Environment = dict[str, str]
+Look = Callable[[str], JournalEntry]
 
 # Read by every Python process that has its folder in PYTHONPATH: only the scorer meets such patients.
 _SABOTEUR = """
@@ -75,27 +80,43 @@ def send(
     return one
 
 
+@pytest.fixture
+def journal(settings: Environment) -> Iterator[Look]:
+    """Look an image up in the journal."""
+    engine = open_engine(make_url(f"sqlite:///{settings['CXR_DATA_DIR']}/journal.sqlite3"))
+
+    def look(uid: str) -> JournalEntry:
+        entry = History(engine).entry(uid)
+        assert entry is not None
+        return entry
+
+    yield look
+    engine.dispose()
+
+
 def test_images_that_kill_starve_or_hang_the_scorer_end_failed_and_the_node_stays(
-    settings: Environment, send: Callable[[str], str], start_role: Any, cxr_worker: Any
+    settings: Environment, send: Callable[[str], str], start_role: Any, journal: Look
 ) -> None:
     node = start_role("serve", settings=settings)
     poison = {patient: send(patient) for patient in ("KILLS", "STARVES", "HANGS")}
     good = send("GOOD")
 
-    def story(uid: str) -> dict[str, Any]:
-        return dict(json.loads(cxr_worker("status", "--json", uid, settings=settings).stdout))
-
-    wait_until(lambda: story(good)["status"] == "STORED", 120, "the next image's report")
+    wait_until(lambda: journal(good).status == "STORED", 120, "the next image's report")
     for patient, reason in (("KILLS", "worker-lost"), ("STARVES", "scoring-error"), ("HANGS", "worker-lost")):
-        wait_until(lambda: story(poison[patient])["status"] == "FAILED", 120, patient)  # noqa: B023
-        told = story(poison[patient])
-        assert (told["reason"], told["attempts"]) == (reason, 2)
+        wait_until(lambda: journal(poison[patient]).status == "FAILED", 120, patient)  # noqa: B023
+        told = journal(poison[patient])
+        assert (told.reason, told.attempts) == (reason, 2)
     assert node.poll() is None
     send("GOOD")
 
 
 def test_a_process_pool_survives_them_too_and_ends_with_its_parent(
-    settings: Environment, redis_url: str, send: Callable[[str], str], start_role: Any, cxr_worker: Any
+    settings: Environment,
+    redis_url: str,
+    send: Callable[[str], str],
+    start_role: Any,
+    cxr_worker: Any,
+    journal: Look,
 ) -> None:
     settings |= {"CXR_BROKER_URL": redis_url, "CXR_CLAIM_TIMEOUT_S": "8", "CXR_MAXIMUM_ATTEMPTS": "1"}
     assert cxr_worker("migrate", settings=settings).returncode == 0
@@ -105,13 +126,10 @@ def test_a_process_pool_survives_them_too_and_ends_with_its_parent(
     poison = {patient: send(patient) for patient in ("KILLS", "HANGS")}
     good = send("GOOD")
 
-    def story(uid: str) -> dict[str, Any]:
-        return dict(json.loads(cxr_worker("status", "--json", uid, settings=settings).stdout))
-
-    wait_until(lambda: story(good)["status"] == "STORED", 120, "the next image's report")
+    wait_until(lambda: journal(good).status == "STORED", 120, "the next image's report")
     for patient, uid in poison.items():
-        wait_until(lambda: story(uid)["status"] == "FAILED", 120, patient)  # noqa: B023
-        assert story(uid)["reason"] == "worker-lost"
+        wait_until(lambda: journal(uid).status == "FAILED", 120, patient)  # noqa: B023
+        assert journal(uid).reason == "worker-lost"
     assert work.poll() is None
     children = _children(work.pid)
     assert children
