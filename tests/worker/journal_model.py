@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, tzinfo
 
+from dicom_node.commitment_report import CommitmentResult
 from worker.entry import CommitmentRequest, Delivery, DeliveryStatus, EntryStatus, JournalEntry
 
+RESULT = {"outcome": "scored", "score": 3}
+STORED = (("1.2.840.10008.5.1.4.1.1.88.33", "2.25.1"), ("1.2.840.10008.5.1.4.1.1.7", "2.25.2"))
 UNDER_WAY = frozenset({DeliveryStatus.PENDING, DeliveryStatus.SENDING})
 
 
@@ -77,3 +80,20 @@ class Known:
             self.status = EntryStatus.COMMITTED
         else:
             self.status = EntryStatus.STORED
+
+    def require_agreement(self) -> None:
+        """Entry and deliveries must not contradict each other."""
+        states = {sending.status for sending in self.sendings.values()}
+        if self.status in (EntryStatus.STORED, EntryStatus.COMMITTED):
+            assert states <= {DeliveryStatus.STORED, DeliveryStatus.COMMITTED}
+        if self.status is EntryStatus.REPORTED:
+            assert states & UNDER_WAY
+        assert self.claim is None or self.status is EntryStatus.SCORING
+
+
+def answer(request: CommitmentRequest, word: str) -> CommitmentResult:
+    """A destination's word: it has committed, has lost both instances or one (half), or is unsure."""
+    names = [name for _, name in STORED]
+    committed = {"committed": names, "half": names[:1]}.get(word, [])
+    failed = {"lost": names, "half": names[1:]}.get(word, [])
+    return CommitmentResult(request.transaction_uid, frozenset(committed), dict.fromkeys(failed, 0x0112))

@@ -11,19 +11,13 @@ from datetime import datetime, timedelta
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    invariant,
-    precondition,
-    rule,
-    run_state_machine_as_test,
-)
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from sqlalchemy import Engine, delete
 from sqlalchemy.orm import Session
 
 from dicom_node.commitment_report import CommitmentResult
 from dicom_node.instance import ReceivedInstance
-from tests.worker.journal_model import UNDER_WAY, Clock, Known, Sending
+from tests.worker.journal_model import RESULT, STORED, UNDER_WAY, Clock, Known, Sending, answer
 from worker import deliveries as deliveries_module
 from worker import journal as journal_module
 from worker import upkeep as upkeep_module
@@ -38,8 +32,6 @@ UIDS = ("1.2.1", "1.2.2")
 DESTINATIONS = ("A", "B")
 MAXIMUM_ATTEMPTS = 3
 CLAIM_TIMEOUT = timedelta(seconds=300)
-RESULT = {"outcome": "scored", "score": 3}
-STORED = (("1.2.840.10008.5.1.4.1.1.88.33", "2.25.1"), ("1.2.840.10008.5.1.4.1.1.7", "2.25.2"))
 ENDED = {EntryStatus.STORED, EntryStatus.COMMITTED, EntryStatus.REJECTED, EntryStatus.FAILED}
 
 uids = st.sampled_from(UIDS)
@@ -217,11 +209,9 @@ class JournalMachine(RuleBasedStateMachine):
     def record_commitment(self, uid: str, word: str) -> None:
         if uid not in self.known or not self.known[uid].requests:
             return
-        known, names = self.known[uid], [name for _, name in STORED]
+        known = self.known[uid]
         request = known.requests[-1]
-        committed = {"committed": names, "half": names[:1]}.get(word, [])
-        failed = dict.fromkeys({"lost": names, "half": names[1:]}.get(word, []), 0x0112)
-        result = CommitmentResult(request.transaction_uid, frozenset(committed), failed)
+        result = answer(request, word)
         sending = known.sendings[request.destination]
         before = sending.status
         delivery = self.deliveries.record_commitment(result)
@@ -230,7 +220,7 @@ class JournalMachine(RuleBasedStateMachine):
             if word == "committed":
                 sending.status = DeliveryStatus.COMMITTED
                 known.close()
-            elif failed:
+            elif result.failed:
                 sending.status, known.status = DeliveryStatus.PENDING, EntryStatus.REPORTED
             elif known.status is not EntryStatus.FAILED:
                 known.close()
@@ -365,14 +355,8 @@ class JournalMachine(RuleBasedStateMachine):
     @invariant()
     def states_agree(self) -> None:
         for known in self.known.values():
-            states = {sending.status for sending in known.sendings.values()}
-            if known.status in (EntryStatus.STORED, EntryStatus.COMMITTED):
-                assert states <= {DeliveryStatus.STORED, DeliveryStatus.COMMITTED}
-            if known.status is EntryStatus.REPORTED:
-                assert states & UNDER_WAY
-            assert (known.claim is None) or known.status is EntryStatus.SCORING
+            known.require_agreement()
 
-    @precondition(lambda self: self.known)
     @rule()
     def everything_ends_once_nothing_fails(self) -> None:
         """Let every worker and destination be well again, and the sweeper make its rounds."""
