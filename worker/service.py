@@ -187,6 +187,7 @@ def node_settings(settings: Settings) -> NodeSettings:
         require_called_ae_title=settings.require_called_ae_title,
         maximum_associations=settings.maximum_associations,
         maximum_instance_bytes=settings.maximum_instance_mb * _MB,
+        maximum_buffered_bytes=settings.maximum_buffered_mb * _MB,
         tls=tls,
         allowed_addresses=settings.allowed_addresses,
     )

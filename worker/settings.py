@@ -50,6 +50,7 @@ class Settings(BaseSettings):
     allowed_addresses: Annotated[tuple[str, ...], NoDecode] = ()
     maximum_associations: int = Field(default=25, ge=1)
     maximum_instance_mb: int = Field(default=512, ge=1)
+    maximum_buffered_mb: int = Field(default=2048, ge=1)
     minimum_free_mb: int = Field(default=512, ge=0)
 
     tls_certificate: Path | None = None
