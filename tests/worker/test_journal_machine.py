@@ -314,8 +314,6 @@ class JournalMachine(RuleBasedStateMachine):
     def the_clock_is_set_back(self, seconds: int) -> None:
         self.clock.seconds -= seconds
 
-    # the usual way, so that the unusual finds something to disturb
-
     @rule(uid=uids, to=st.integers(1, 2), asks=st.booleans())
     def go_on(self, uid: str, to: int, asks: bool) -> None:
         known = self.known.get(uid)
@@ -389,11 +387,10 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def test_any_order_of_events_keeps_the_journal_true(
     engine: Engine, clock: Clock, make_instance: Callable[..., ReceivedInstance]
 ) -> None:
-    examples = 25 if engine.dialect.name == "sqlite" else 8
     run_state_machine_as_test(
         lambda: JournalMachine(engine, clock, make_instance),
         settings=settings(
-            max_examples=examples,
+            max_examples=25 if engine.dialect.name == "sqlite" else 8,
             stateful_step_count=50,
             deadline=None,
             derandomize=True,
