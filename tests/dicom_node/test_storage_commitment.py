@@ -94,7 +94,7 @@ class CommittingPACS:
         ]
         self._server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
         self.threads = []
-        return RemoteAE("PACS", "127.0.0.1", self._server.server_address[1], timeout_s=5.0)
+        return RemoteAE("PACS", "127.0.0.1", self._server.server_address[1], timeout_s=60.0)
 
     def stop(self):
         for thread in self.threads:

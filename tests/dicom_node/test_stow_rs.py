@@ -180,7 +180,7 @@ def server():
 
 @pytest.fixture
 def remote(server):
-    return RemoteWeb(f"http://127.0.0.1:{server.port}/dicom-web/", timeout_s=5.0)
+    return RemoteWeb(f"http://127.0.0.1:{server.port}/dicom-web/", timeout_s=30.0)
 
 
 def module(film, keyword="ReferencedSOPSequence", **reasons):
@@ -444,7 +444,7 @@ def test_an_answer_without_end_is_not_listened_to(server, make_film):
             handler.server.broken.put("closed by the client")
 
     server.replies = [endless]
-    remote = RemoteWeb(f"http://127.0.0.1:{server.port}", timeout_s=5.0)
+    remote = RemoteWeb(f"http://127.0.0.1:{server.port}", timeout_s=60.0)
     (outcome,) = store_on_web(remote, [make_film()])
     assert outcome.status == 0x0110
     assert server.broken.get(timeout=10) == "closed by the client"
