@@ -144,6 +144,8 @@ class GuardedSocket(AssociationSocket):
             self._shake_hands(cast(ssl.SSLSocket, self.socket))
         except (OSError, ValueError, _BrokenOff) as end:
             self.say(str(end) if isinstance(end, _BrokenOff) else "")
+            # another event may stand before this one, and then this is asked again
+            self._given_up = True
             self.event_queue.put("Evt17")  # transport connection closed (PS3.8 9.2.2)
         return False
 

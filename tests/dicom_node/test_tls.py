@@ -254,6 +254,7 @@ def test_plain_dicom_does_not_reach_a_node_with_tls(node, received, make_film, c
         store(RemoteAE("CXRWORKER", HOST, node.port, 30.0), "MODALITY", [make_film()])
     assert time.monotonic() - began < 10
     node_says(caplog, "it does not speak TLS: switch TLS on at that side")
+    assert len([record for record in caplog.records if record.name == "dicom_node.connection"]) == 1
     assert received == []
 
 
