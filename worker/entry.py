@@ -135,7 +135,7 @@ class DestinationHealth:
 
 @dataclass(frozen=True)
 class Overdue:
-    """Whose bell should ring again."""
+    """Whose bell should ring again; to deliver, once for each destination."""
 
     to_score: tuple[str, ...]
     to_deliver: tuple[str, ...]

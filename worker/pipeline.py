@@ -113,7 +113,9 @@ def score(sop_instance_uid: str, stage: Scoring) -> None:
         summary = summarise(sop_instance_uid, result, radiograph.warnings, elapsed_s)
         if stage.journal.mark_reported(entry, summary, result.algorithm.digest, deliveries):
             logger.info("%s %s in %.2f s", sop_instance_uid, summary["outcome"], summary["elapsed_s"])
-            stage.doorbell.ring_deliver(sop_instance_uid)
+            # One ring a destination: each delivery takes one, so that none waits for another's.
+            for _ in deliveries:
+                stage.doorbell.ring_deliver(sop_instance_uid)
 
 
 def assess(encoded: bytes, scorer: Scorer) -> tuple[Radiograph, Result]:

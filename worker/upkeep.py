@@ -144,7 +144,7 @@ class Upkeep:
                 delivery.rung_at = now
             return Overdue(
                 to_score=tuple(row.sop_instance_uid for row in entries),
-                to_deliver=tuple(dict.fromkeys(row.sop_instance_uid for row in rung)),
+                to_deliver=tuple(row.sop_instance_uid for row in rung),
             )
 
     def requeue(self, uids: Sequence[str] | None) -> tuple[str, ...]:

@@ -29,6 +29,7 @@ def settings(tmp_path: Path, orthanc: Any, redis_url: str, postgresql_url: str) 
             [{"ae_title": orthanc.ae_title, "host": "127.0.0.1", "port": orthanc.dicom_port}]
         ),
         "CXR_SWEEP_INTERVAL_S": "0.5",
+        "CXR_RING_AGAIN_AFTER_S": "3",
         "CXR_DEVICE": "cpu",
         **{f"{name}_FILE": str(tmp_path / name) for name in secrets},
     }

@@ -490,3 +490,12 @@ def test_a_sweeper_that_dies_with_a_file_set_aside_loses_nothing(
     tidy(sweeping)
     assert path.read_bytes() == film.encoded
     assert not aside.exists()
+
+
+def test_each_destination_has_a_bell_of_its_own(
+    film: ReceivedInstance, scoring: Scoring, history: History, bells: Any
+) -> None:
+    uid = film.sop_instance_uid
+    accept(film, scoring.spool, scoring.journal, scoring.doorbell)
+    score(uid, replace(scoring, forms={"A": ReportSettings(), "B": ReportSettings()}))
+    assert bells.deliver == [uid, uid]
