@@ -13,7 +13,7 @@ from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
 
-from dicom_node.errors import AssociationFailed
+from dicom_node.errors import AssociationFailed, AssociationRefused
 from dicom_node.tls import RememberingSocket, explain
 
 
@@ -70,7 +70,7 @@ def open_association(
     Raises
     ------
     AssociationFailed
-        If the peer cannot be reached, does not answer or refuses the association.
+        If the peer cannot be reached or does not answer; ``AssociationRefused`` if it refuses.
     """
     ae = AE(calling_ae_title)
     ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = remote.timeout_s
@@ -98,7 +98,7 @@ def open_association(
             raise AssociationFailed(f"{remote} cannot be reached ({reason}): check the host name") from error
         # an association without any accepted context is a verdict on what was offered, not on the peer
         if not association.is_established and not association.rejected_contexts:
-            raise AssociationFailed(caller.why_no_association(calling_ae_title, association))
+            raise caller.failure(calling_ae_title, association)
         try:
             yield association
         finally:
@@ -143,18 +143,22 @@ class _Caller:
             with suppress(OSError):
                 connection.close()
 
-    def why_no_association(self, calling_ae_title: str, association: Association) -> str:
-        """Say what happened and what to do."""
+    def failure(self, calling_ae_title: str, association: Association) -> AssociationFailed:
+        """Return what happened and what to do."""
         remote, answer = self._remote, association.acceptor.primitive
         if association.is_rejected and answer is not None:
-            return (
+            return AssociationRefused(
                 f"{remote} refused the association ({answer.reason_str}): let it know {calling_ae_title} as "
                 "a sender and check its own AE title"
             )
         for connection in self._connections:
             if isinstance(connection, RememberingSocket) and connection.failure is not None:
-                return f"{remote} cannot be called over TLS: {explain(connection.failure)}"
+                return AssociationRefused(
+                    f"{remote} cannot be called over TLS: {explain(connection.failure)}"
+                )
         hint = "check host, port and that it is running"
         if remote.tls:
-            return f"{remote} cannot be reached, or closed the connection during TLS: {hint}, with TLS"
-        return f"{remote} cannot be reached or does not speak DICOM: {hint}"
+            return AssociationFailed(
+                f"{remote} cannot be reached, or closed the connection during TLS: {hint}, with TLS"
+            )
+        return AssociationFailed(f"{remote} cannot be reached or does not speak DICOM: {hint}")

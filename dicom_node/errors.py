@@ -8,6 +8,7 @@ DicomNodeError
 ├── TLSUnusable            certificate, key or authority missing or unfit        (settings)
 ├── CommitmentRefused      no storage commitment offered, or the request refused
 └── AssociationFailed      the peer cannot be reached or broke off               (transient)
+    └── AssociationRefused     it is there, and rejects us or our TLS            (transient)
 """
 
 from enum import StrEnum
@@ -67,6 +68,10 @@ class AssociationFailed(DicomNodeError):
     """The peer cannot be reached, refused the association or broke it off."""
 
     transient = True
+
+
+class AssociationRefused(AssociationFailed):
+    """The peer is there: it rejected the association, or TLS with it came to nothing."""
 
 
 class CommitmentRefused(DicomNodeError):

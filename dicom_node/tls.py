@@ -153,6 +153,22 @@ def client_context(files: TLSFiles) -> ssl.SSLContext:
     return context
 
 
+def unverified_context(files: TLSFiles) -> ssl.SSLContext:
+    """Return what is needed to ask the node of this very host whether it answers; nothing is checked.
+
+    Our certificate is shown, but need not be made out to the loopback address. Send no image with it.
+
+    Raises
+    ------
+    TLSUnusable
+        As ``client_context``.
+    """
+    context = client_context(files)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
 def explain(error: OSError) -> str:
     """Say in one clause why a handshake failed and what to do; of the peer's bytes, nothing is quoted."""
     if isinstance(error, ssl.SSLCertVerificationError):

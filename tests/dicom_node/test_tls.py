@@ -19,10 +19,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from pydicom import dcmread
 
-from dicom_node.errors import AssociationFailed, TLSUnusable
+from dicom_node.errors import AssociationFailed, AssociationRefused, TLSUnusable
 from dicom_node.storage_scp import NodeSettings, StorageSCP
 from dicom_node.storage_scu import RemoteAE, echo, store
-from dicom_node.tls import TLSFiles, client_context, server_context
+from dicom_node.tls import TLSFiles, client_context, server_context, unverified_context
 from tests.conftest import find_program, free_port, missing, running, wait_until
 
 HOST = "localhost"
@@ -177,6 +177,15 @@ def test_a_client_without_certificate_may_be_let_in(start_node, node_files, peer
     echo(remote(node.port, client_context(TLSFiles(ca=node_files.ca))), "MODALITY")
     without_ca = start_node(server_context(replace(node_files, ca=None), require_client_certificate=False))
     echo(remote(without_ca.port, client_context(peer_files)), "MODALITY")
+
+
+def test_our_own_node_can_be_asked_whether_it_answers(node, node_files, stranger):
+    echo(remote(node.port, unverified_context(node_files), "127.0.0.1"), "CXRWORKER")
+    with pytest.raises(AssociationRefused):
+        echo(remote(node.port, unverified_context(stranger.issue("other")), "127.0.0.1"), "CXRWORKER")
+    with pytest.raises(AssociationFailed) as caught:
+        echo(remote(free_port(), unverified_context(node_files)), "CXRWORKER")
+    assert not isinstance(caught.value, AssociationRefused)
 
 
 # --- who is not let in --------------------------------------------------------------------------
