@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 from kombu.exceptions import OperationalError
-from pynetdicom import AE
+from pynetdicom import build_context
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
+from dicom_node.association import RemoteAE, open_association
+from dicom_node.errors import AssociationFailed, AssociationRefused
+from dicom_node.peers import AddressList
+from dicom_node.tls import unverified_context
 from worker.errors import WorkerError
 from worker.roles import heartbeat, worker_name
+from worker.service import tls_files
 from worker.settings import Settings
 from worker.tasks import make_queue
 
@@ -29,16 +36,34 @@ def require_listening(settings: Settings) -> None:
     Unhealthy
         When nothing answers.
     """
-    ae = AE(settings.ae_title)
-    ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = _ANSWER_WITHIN_S
-    ae.add_requested_context(Verification)
     host = "127.0.0.1" if settings.host in ("0.0.0.0", "") else settings.host  # noqa: S104
     host = "::1" if host == "::" else host
-    association = ae.associate(host, settings.port, ae_title=settings.ae_title)
-    if association.is_established:
-        association.release()
-    elif not association.is_rejected:
-        raise Unhealthy(f"no DICOM node answers on {host}:{settings.port}: is `listen` running?")
+    if host not in AddressList(settings.allowed_addresses):
+        # the node closes our connection without a word, which only a node that listens can do
+        with (
+            _unless_nobody_listens(host, settings.port),
+            socket.create_connection((host, settings.port), _ANSWER_WITHIN_S) as connection,
+        ):
+            connection.recv(1)
+        return
+    tls = unverified_context(tls_files(settings)) if settings.tls_certificate else None
+    remote = RemoteAE(settings.ae_title, host, settings.port, _ANSWER_WITHIN_S, tls)
+    with (
+        _unless_nobody_listens(host, settings.port),
+        suppress(AssociationRefused),
+        open_association(remote, settings.ae_title, [build_context(Verification)]),
+    ):
+        pass
+
+
+@contextmanager
+def _unless_nobody_listens(host: str, port: int) -> Iterator[None]:
+    try:
+        yield
+    except ConnectionResetError:
+        return
+    except (OSError, AssociationFailed):
+        raise Unhealthy(f"no DICOM node answers on {host}:{port}: is `listen` running?") from None
 
 
 def require_working(settings: Settings, queues: Sequence[str]) -> None:
