@@ -296,7 +296,7 @@ class Cluster:
             "CLAIM_TIMEOUT_S": str(CLAIM_TIMEOUT_S),
             "SWEEP_INTERVAL_S": "0.5",
             "RING_AGAIN_AFTER_S": "2",
-            "KEEP_DELIVERED_S": "20",
+            "KEEP_DELIVERED_S": "8",
             "MAXIMUM_ATTEMPTS": "4",
         }
         if self.redis is not None:

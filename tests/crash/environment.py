@@ -325,7 +325,7 @@ SURROUNDINGS = (
     Surrounding("other PACS hangs", orthanc_stopped),
     Surrounding("PACS refuses associations", _nothing, behaves(mode="refuse", times=4)),
     Surrounding("PACS breaks off", _nothing, behaves(mode="abort", times=3)),
-    Surrounding("PACS breaks off half-way", _nothing, behaves(mode="half", times=4), core=True),
+    Surrounding("PACS breaks off half-way", _nothing, behaves(mode="half", times=4)),
     Surrounding("PACS keeps but does not answer", _nothing, behaves(mode="lose", times=3)),
     Surrounding("PACS hangs past the timeout", _nothing, behaves(mode="hang", seconds=6, times=2)),
     Surrounding("PACS is slow", _nothing, behaves(mode="hang", seconds=0.5, times=8)),

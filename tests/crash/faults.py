@@ -105,7 +105,7 @@ SCORING = (
     _scoring("between the two networks", f"{_SCORER}.find_opacity:before"),
     _scoring("inferred", f"{_SCORER}.score:after"),
     _scoring("report built", "dicom_node.report:build_report:after"),
-    _scoring("between SR and SC", "os:link:after", within="write_report", core=True),
+    _scoring("between SR and SC", "os:link:after", within="write_report"),
     _scoring("report written", f"{_SPOOL}.write_report:after"),
     _scoring("before mark_reported", f"{_JOURNAL}.mark_reported:before"),
     _scoring("before mark_reported's commit", f"{_COMMIT}:before", within="mark_reported", core=True),
@@ -162,7 +162,7 @@ DELIVERY = (
 )
 
 _DEAD_CLAIM = Arm(f"{_JOURNAL}.claim:after", SCORE)
-_LOST_BELL = Arm(f"{_JOURNAL}.record_received:after", LISTEN)
+_LOST_BELL = Arm(f"{_JOURNAL}.mark_reported:after", SCORE)
 
 
 def _after(first: Arm, name: str, point: str, core: bool = False, **options: Any) -> Fault:
@@ -173,8 +173,8 @@ SWEEPER = (
     _sweeping("before the round", "worker.pipeline:sweep:before"),
     _after(_DEAD_CLAIM, "dead claim found", f"{_COMMIT}:before", within="restore_stale"),
     _after(_DEAD_CLAIM, "dead claim restored", f"{_UPKEEP}.restore_stale:after", skip=10),
-    _after(_LOST_BELL, "overdue noted, not rung", f"{_UPKEEP}.take_overdue:after", skip=4),
-    _after(_LOST_BELL, "rung again", f"{_BELL}.ring_score:after", core=True),
+    _after(_LOST_BELL, "overdue noted, not rung", f"{_BELL}.ring_deliver:before"),
+    _after(_LOST_BELL, "rung again", f"{_BELL}.ring_deliver:after", core=True),
     _sweeping("before files are removed", f"{_SPOOL}.remove:before", waits=True),
     _sweeping("reports removed, image not", f"{_FOLDER}.remove_all:after", waits=True),
     _sweeping("files removed, journal does not know", f"{_SPOOL}.remove:after", waits=True, core=True),

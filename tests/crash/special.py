@@ -62,6 +62,6 @@ def orphan_set_aside(scene: Scene) -> None:
 
 
 SPECIALS = (
-    Special("poison image kills its worker each time", "scoring", poison, core=True),
+    Special("poison image kills its worker each time", "scoring", poison),
     Special("orphan set aside, sweeper killed", "sweeper", orphan_set_aside, embedded=False),
 )
