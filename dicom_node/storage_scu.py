@@ -19,7 +19,8 @@ from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from dicom_node.association import RemoteAE, open_association
-from dicom_node.errors import AssociationFailed, UndecodableInstance
+from dicom_node.errors import AssociationFailed
+from dicom_node.outgoing import read_file_meta
 
 __all__ = ["RemoteAE", "StoreOutcome", "echo", "store"]
 
@@ -155,18 +156,8 @@ def echo(remote: RemoteAE, calling_ae_title: str) -> None:
 
 
 def _describe(encoded: bytes) -> _Outgoing:
-    try:
-        meta = dcmread(BytesIO(encoded), stop_before_pixels=True, specific_tags=[]).file_meta
-        return _Outgoing(
-            sop_class_uid=meta.MediaStorageSOPClassUID,
-            sop_instance_uid=meta.MediaStorageSOPInstanceUID,
-            transfer_syntax=meta.TransferSyntaxUID,
-            encoded=encoded,
-        )
-    except Exception as error:
-        raise UndecodableInstance(
-            f"an instance to be sent is no PS3.10 file ({type(error).__name__})"
-        ) from error
+    meta = read_file_meta(encoded)
+    return _Outgoing(meta.sop_class_uid, meta.sop_instance_uid, meta.transfer_syntax, encoded)
 
 
 def _contexts(outgoing: Iterable[_Outgoing]) -> list[PresentationContext]:

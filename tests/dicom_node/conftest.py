@@ -20,6 +20,7 @@ from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset, FileMetaDataset
 
 from dicom_node.pixels import Radiograph, read_dataset, read_radiograph
+from dicom_node.storage_scp import NodeSettings, StorageSCP
 from models.result import (
     ZONE_ORDER,
     AlgorithmId,
@@ -213,3 +214,26 @@ def tool() -> Callable[..., str]:
         return done.stdout + done.stderr.replace(f"Picked up JAVA_TOOL_OPTIONS: {options}\n", "")
 
     return run
+
+
+@pytest.fixture
+def received():
+    """What the nodes of a test have accepted."""
+    return []
+
+
+@pytest.fixture
+def start_node(received):
+    """Start a node that serves everyone: ``start_node(accept=, confirm=, refuse=, setting=)``."""
+    nodes = []
+
+    def start(accept=received.append, confirm=None, refuse=None, **settings):
+        defaults = {"port": 0, "allowed_calling_ae_titles": ("*",), "shutdown_grace_s": 1.0}
+        node = StorageSCP(NodeSettings(**(defaults | settings)), accept, confirm=confirm, refuse=refuse)
+        node.start()
+        nodes.append(node)
+        return node
+
+    yield start
+    for node in nodes:
+        node.stop()

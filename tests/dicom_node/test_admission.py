@@ -26,29 +26,6 @@ from tests.conftest import wait_until
 DX = DigitalXRayImageStorageForPresentation
 
 
-@pytest.fixture
-def received():
-    return []
-
-
-@pytest.fixture
-def start_node(received):
-    nodes = []
-
-    def start(confirm=None, refuse=None, **settings):
-        defaults = {"port": 0, "allowed_calling_ae_titles": ("*",), "shutdown_grace_s": 1.0}
-        node = StorageSCP(
-            NodeSettings(**(defaults | settings)), received.append, confirm=confirm, refuse=refuse
-        )
-        node.start()
-        nodes.append(node)
-        return node
-
-    yield start
-    for node in nodes:
-        node.stop()
-
-
 def remote(node, host="127.0.0.1"):
     return RemoteAE("CXRWORKER", host, node.port, timeout_s=10.0)
 

@@ -22,34 +22,12 @@ from pynetdicom.pdu_primitives import (
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 
 from dicom_node.errors import AssociationFailed
-from dicom_node.storage_scp import NodeSettings, StorageSCP
 from dicom_node.storage_scu import RemoteAE, echo, store
 from tests.conftest import wait_until
 
 DX = DigitalXRayImageStorageForPresentation
 ACCEPTED, REJECTED, ABORTED = b"\x02", b"\x03", b"\x07"
 RELEASE = b"\x05\0\0\0\0\x04\0\0\0\0"
-
-
-@pytest.fixture
-def received():
-    return []
-
-
-@pytest.fixture
-def start_node(received):
-    nodes = []
-
-    def start(accept=received.append, confirm=None, **settings):
-        defaults = {"port": 0, "allowed_calling_ae_titles": ("*",), "shutdown_grace_s": 1.0}
-        node = StorageSCP(NodeSettings(**(defaults | settings)), accept, confirm=confirm)
-        node.start()
-        nodes.append(node)
-        return node
-
-    yield start
-    for node in nodes:
-        node.stop()
 
 
 def remote(node):

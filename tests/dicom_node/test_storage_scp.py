@@ -33,27 +33,6 @@ OTHERWISE_ENCODED = (
 
 
 @pytest.fixture
-def received():
-    return []
-
-
-@pytest.fixture
-def start_node(received):
-    nodes = []
-
-    def start(accept=received.append, **settings):
-        defaults = {"port": 0, "allowed_calling_ae_titles": ANYONE, "shutdown_grace_s": 1.0}
-        node = StorageSCP(NodeSettings(**(defaults | settings)), accept)
-        node.start()
-        nodes.append(node)
-        return node
-
-    yield start
-    for node in nodes:
-        node.stop()
-
-
-@pytest.fixture
 def node(start_node):
     return start_node()
 

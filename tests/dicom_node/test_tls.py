@@ -15,7 +15,6 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from pydicom import dcmread
 
 from dicom_node.errors import AssociationFailed, AssociationRefused, TLSUnusable
-from dicom_node.storage_scp import NodeSettings, StorageSCP
 from dicom_node.storage_scu import RemoteAE, echo, store
 from dicom_node.tls import TLSFiles, client_context, server_context, unverified_context
 from tests.certificates import DAY, NOW, Authority
@@ -45,29 +44,8 @@ def peer_files(authority):
 
 
 @pytest.fixture
-def received():
-    return []
-
-
-@pytest.fixture
-def start_node(received):
-    nodes = []
-
-    def start(tls, **settings):
-        defaults = {"port": 0, "allowed_calling_ae_titles": ("*",), "shutdown_grace_s": 1.0, "tls": tls}
-        node = StorageSCP(NodeSettings(**(defaults | settings)), received.append)
-        node.start()
-        nodes.append(node)
-        return node
-
-    yield start
-    for node in nodes:
-        node.stop()
-
-
-@pytest.fixture
 def node(start_node, node_files):
-    return start_node(server_context(node_files, require_client_certificate=True))
+    return start_node(tls=server_context(node_files, require_client_certificate=True))
 
 
 def remote(port, tls, host=HOST, timeout_s=10.0):
@@ -111,9 +89,11 @@ def test_the_newest_version_is_agreed_on(node, peer_files):
 
 
 def test_a_client_without_certificate_may_be_let_in(start_node, node_files, peer_files):
-    node = start_node(server_context(node_files, require_client_certificate=False))
+    node = start_node(tls=server_context(node_files, require_client_certificate=False))
     echo(remote(node.port, client_context(TLSFiles(ca=node_files.ca))), "MODALITY")
-    without_ca = start_node(server_context(replace(node_files, ca=None), require_client_certificate=False))
+    without_ca = start_node(
+        tls=server_context(replace(node_files, ca=None), require_client_certificate=False)
+    )
     echo(remote(without_ca.port, client_context(peer_files)), "MODALITY")
 
 
@@ -186,7 +166,7 @@ def test_bad_callers_are_refused(
 def test_bad_peers_are_not_sent_to(
     start_node, authority, stranger, peer_files, received, make_film, make, host, why
 ):
-    pacs = start_node(server_context(make(authority, stranger), require_client_certificate=False))
+    pacs = start_node(tls=server_context(make(authority, stranger), require_client_certificate=False))
     with pytest.raises(
         AssociationFailed, match=rf"CXRWORKER@.* cannot be called over TLS: .*{why}"
     ) as caught:
@@ -206,7 +186,7 @@ def test_plain_dicom_does_not_reach_a_node_with_tls(node, received, make_film, c
 
 
 def test_tls_does_not_reach_a_plain_node(start_node, peer_files, make_film, caplog):
-    node = start_node(None)
+    node = start_node(tls=None)
     began = time.monotonic()
     with pytest.raises(AssociationFailed, match="TLS"):
         store(remote(node.port, client_context(peer_files), timeout_s=30.0), "MODALITY", [make_film()])
@@ -290,7 +270,7 @@ def test_files_that_cannot_be_used(authority, stranger, node_files, tmp_path):
 
 def test_handshakes_that_are_never_finished_block_nobody(start_node, node_files, peer_files, make_film):
     tls = server_context(node_files, require_client_certificate=True)
-    node = start_node(tls, association_timeout_s=1.0, maximum_associations=1)
+    node = start_node(tls=tls, association_timeout_s=1.0, maximum_associations=1)
     silent = [socket.create_connection((HOST, node.port), timeout=10) for _ in range(20)]
     for number, peer in enumerate(silent):
         peer.sendall(b"\x16\x03\x01\x02\x00\x01"[: number % 7])  # nothing, or the beginning of a ClientHello
@@ -304,7 +284,7 @@ def test_handshakes_that_are_never_finished_block_nobody(start_node, node_files,
 
 def test_too_large_a_request_is_cut_off(start_node, node_files, peer_files, make_film, received, caplog):
     tls = server_context(node_files, require_client_certificate=True)
-    node = start_node(tls, maximum_instance_bytes=1_000_000)
+    node = start_node(tls=tls, maximum_instance_bytes=1_000_000)
     large = make_film(Rows=1000, Columns=1000, PixelData=bytes(2_000_000))
     (outcome,) = store(remote(node.port, client_context(peer_files)), "MODALITY", [large])
     assert outcome.status is None
@@ -314,7 +294,7 @@ def test_too_large_a_request_is_cut_off(start_node, node_files, peer_files, make
 
 def test_a_sender_that_stops_in_the_middle_is_dropped(start_node, node_files, peer_files, caplog):
     tls = server_context(node_files, require_client_certificate=True)
-    node = start_node(tls, association_timeout_s=0.5)
+    node = start_node(tls=tls, association_timeout_s=0.5)
     with (
         socket.create_connection((HOST, node.port), timeout=10) as plain,
         client_context(peer_files).wrap_socket(plain, server_hostname=HOST) as peer,
