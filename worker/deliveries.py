@@ -28,7 +28,7 @@ TOO_FAR_AHEAD = timedelta(minutes=20)
 """Nothing is ever put off for longer; a time beyond it was written before the clock was set back."""
 
 _PROBE_LEASE = timedelta(minutes=3)
-_LONGEST_REST_S = 60.0
+_LONGEST_REST_S = 30.0
 _NO_SUCH_OBJECT_INSTANCE = 0x0112
 """Failure Reason by which a destination says that it has not got the instance (PS3.3 C.14.1.1)."""
 
@@ -142,7 +142,7 @@ class Deliveries:
             )
 
     def note_unreached(self, destination: str, message: str) -> None:
-        """Record that a destination did not answer, and leave it alone for 2 s, doubled, at most 60."""
+        """Record that a destination did not answer, and leave it alone for 2 s, doubled, at most 30."""
         now = datetime.now(UTC)
         try:
             with transaction(self._engine) as session:

@@ -94,10 +94,14 @@ class Upkeep:
                 close_when_settled(session, entry, now)
 
     def forget_bells(self) -> None:
-        """Let every waiting instance's bell ring in the next round: the queue that held them is gone."""
+        """Let every waiting instance's bell ring in the next round: the queue that held them is gone.
+
+        So are the callers that destinations were left to.
+        """
         with transaction(self._engine) as session:
             for table in (EntryRow, DeliveryRow):
                 session.execute(update(table).values(rung_at=None))
+            session.execute(update(DestinationRow).values(resting_until=None))
 
     def take_overdue(self, rung_before: datetime, limit: int = 1000) -> Overdue:
         """Return the instances that wait although they could go on, and note that their bell rings now.
