@@ -166,8 +166,7 @@ class Deliveries:
                 .outerjoin(DestinationRow, DestinationRow.name == DeliveryRow.destination)
                 .where(
                     DeliveryRow.sop_instance_uid == sop_instance_uid,
-                    DeliveryRow.status == DeliveryStatus.STORED,
-                    DeliveryRow.due_at <= now,
+                    commitment_due(now),
                     awake(now),
                 )
                 .limit(1)
@@ -256,6 +255,17 @@ class Deliveries:
 def due(column: InstrumentedAttribute[datetime | None], now: datetime) -> ColumnElement[bool]:
     """Return the condition that a time has come, or was written by a clock that was far ahead."""
     return or_(column <= now, column > now + TOO_FAR_AHEAD)
+
+
+def commitment_due(now: datetime) -> ColumnElement[bool]:
+    """Return the condition that a delivery's destination is to be asked for commitment now."""
+    # A site may choose to wait for days, so here the clock's being set back shows in the last change.
+    set_back = DeliveryRow.updated_at > now + TOO_FAR_AHEAD
+    return and_(
+        DeliveryRow.status == DeliveryStatus.STORED,
+        DeliveryRow.due_at.is_not(None),
+        or_(DeliveryRow.due_at <= now, set_back),
+    )
 
 
 def awake(now: datetime) -> ColumnElement[bool]:

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Engine, and_, delete, or_, select, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from worker.database import transaction
-from worker.deliveries import TOO_FAR_AHEAD, awake, close_when_settled, due
+from worker.deliveries import TOO_FAR_AHEAD, awake, close_when_settled, commitment_due, due
 from worker.entry import DeliveryStatus, EntryStatus, Overdue
 from worker.journal import revive, tell
 from worker.schema import DeliveryRow, DestinationRow, EntryRow
@@ -132,7 +132,7 @@ class Upkeep:
                 .where(
                     or_(
                         and_(DeliveryRow.status == DeliveryStatus.PENDING, due(DeliveryRow.due_at, now)),
-                        and_(DeliveryRow.status == DeliveryStatus.STORED, DeliveryRow.due_at <= now),
+                        commitment_due(now),
                     ),
                     awake(now),
                     _unheard(DeliveryRow.rung_at, rung_before, now),

@@ -376,3 +376,16 @@ def test_failed_images_go_only_when_that_is_asked_for(
     journal.mark_failed(claimed, "scoring-error", "m")
     assert upkeep.finished_before(later()) == ()
     assert upkeep.finished_before(later(), failed=True) == (claimed.sop_instance_uid,)
+
+
+def test_a_clock_that_is_set_back_does_not_put_off_the_question_for_commitment(
+    journal: Journal, deliveries: Deliveries, upkeep: Upkeep, engine: Engine, claimed: JournalEntry
+) -> None:
+    journal.mark_reported(claimed, RESULT, "d", {"A": "v"})
+    deliveries.settle(taken(deliveries, claimed), ASKS)
+    in_a_day = datetime.now(UTC) + timedelta(days=1)
+    deliveries.settle_commitment(asked(deliveries, claimed), "asked for", in_a_day)
+    assert deliveries.claim_commitment(claimed.sop_instance_uid) is None
+    shift(engine, timedelta(hours=1))
+    assert upkeep.take_overdue(later()).to_deliver == (claimed.sop_instance_uid,)
+    assert asked(deliveries, claimed).asked == 2
