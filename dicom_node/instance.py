@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Literal, get_args
 
 from pydicom.uid import UID
 
@@ -34,12 +36,28 @@ class ReceivedInstance:
     received_at: datetime
 
 
+ObjectKind = Literal["sr", "sc", "gsps", "seg"]
+"""Structured Report, Secondary Capture, Grayscale Softcopy Presentation State, Segmentation."""
+
+OBJECT_KINDS: tuple[ObjectKind, ...] = get_args(ObjectKind)
+"""In the order in which they are sent."""
+
+
 @dataclass(frozen=True)
 class Report:
-    """The two objects that answer one radiograph, as PS3.10 bytes."""
+    """The objects that answer one radiograph, as PS3.10 bytes by kind."""
 
-    structured_report: bytes = field(repr=False)
-    secondary_capture: bytes = field(repr=False)
+    instances: Mapping[ObjectKind, bytes] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class InstanceReference:
+    """One SOP instance in its study, as other objects refer to it."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str
+    study_instance_uid: str
 
 
 def derive_uid(*parts: str) -> UID:

@@ -44,9 +44,8 @@ from dicom_node import codes, regions
 from dicom_node.header import texts
 from dicom_node.identity import MANUFACTURER, MODEL_NAME, RESEARCH_LABEL
 from dicom_node.instance import derive_uid
-from dicom_node.pixels import Radiograph
-from dicom_node.rendering import measures_opacity, zone_in_words
-from dicom_node.report_settings import ReportSettings
+from dicom_node.rendering import zone_in_words
+from dicom_node.report_context import ReportContext
 from dicom_node.source_header import positive_pair
 from models.result import NotAssessable, Result, SeverityResult
 
@@ -55,27 +54,6 @@ INTENDED_USE = (
     f"AI result, {RESEARCH_LABEL}. It measures opacity of the lungs on one radiograph, whatever its cause; "
     "it does not name a disease and does not replace the radiologist's reading."
 )
-
-
-@dataclass(frozen=True)
-class ReportContext:
-    """What every content item needs to know."""
-
-    radiograph: Radiograph
-    result: Result
-    settings: ReportSettings
-    header: Dataset
-
-    def uid(self, kind: str) -> str:
-        """Return the UID of one thing in or around this report, the same whenever it is built."""
-        return str(
-            derive_uid(self.header.SOPInstanceUID, self.result.algorithm.digest, self.settings.digest, kind)
-        )
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What was assumed when reading or scoring, each once."""
-        return tuple(dict.fromkeys(self.radiograph.warnings + self.result.warnings))
 
 
 def measurement_report(context: ReportContext) -> MeasurementReport:
@@ -226,8 +204,8 @@ def _total_group(
 ) -> PlanarROIMeasurementsAndQualitativeEvaluations:
     name = codes.TOTAL_SCORE[result.score_max]
     measurements = [_measurement(context, name, result.score, codes.SCORE_UNIT, codes.TOTAL)]
-    if measures_opacity(result):
-        percent = _percent(result.involved_fraction)
+    if result.measures_opacity:
+        percent = result.percent
         measurements.append(_measurement(context, codes.LUNG_FRACTION, percent, codes.PERCENT))
     return _group(
         context,
@@ -250,8 +228,8 @@ def _zone_group(
     if zone.area_px:
         name = codes.ZONE_SCORE[result.score_max]
         measurements = [_measurement(context, name, zone.score, codes.SCORE_UNIT)]
-        if measures_opacity(result):
-            percent = _percent(zone.involved_fraction)
+        if result.measures_opacity:
+            percent = zone.percent
             measurements.append(_measurement(context, codes.ZONE_FRACTION, percent, codes.PERCENT))
         state = f"{zone.score} of {most}, {zone_in_words(zone, result)}"
         outline = regions.outline(result.zone_map == index + 1)
@@ -326,10 +304,6 @@ def _measurement(
         derivation=derivation,
         referenced_images=[SourceImageForMeasurement(header.SOPClassUID, header.SOPInstanceUID)],
     )
-
-
-def _percent(fraction: float) -> float:
-    return round(100 * fraction, 1)
 
 
 def _scheme_in_words(result: SeverityResult) -> str:

@@ -104,14 +104,9 @@ def render_overlay(
     return np.asarray(image)
 
 
-def measures_opacity(result: SeverityResult) -> bool:
-    """Tell whether areas of opacity were measured; a scorer without opacity weights gives scores only."""
-    return "opacity" in result.algorithm.weights or bool(result.opacity_mask.any())
-
-
 def zone_in_words(zone: ZoneInvolvement, result: SeverityResult) -> str:
     """Return what a zone shows, for labels: ``42 %``, or its score where no area was measured."""
-    return f"{100 * zone.involved_fraction:.0f} %" if measures_opacity(result) else f"score {zone.score}"
+    return f"{zone.percent:.0f} %" if result.measures_opacity else f"score {zone.score}"
 
 
 def _small_print(result: Result) -> tuple[str, ...]:
@@ -120,7 +115,7 @@ def _small_print(result: Result) -> tuple[str, ...]:
     lines: tuple[str, ...] = (
         f"{algorithm.name} {algorithm.version}, algorithm {algorithm.digest[:8]}, weights {weights}",
     )
-    if isinstance(result, SeverityResult) and measures_opacity(result):
+    if isinstance(result, SeverityResult) and result.measures_opacity:
         lines += ("Percent: opacified share of the zone's area, whatever its cause.",)
     if isinstance(result, NotAssessable):
         lines = (f"No score was given. {result.message}", *lines)
@@ -218,8 +213,8 @@ class _Writer:
         """Score, or that there is none and why; below it the research label."""
         if isinstance(result, SeverityResult):
             title = f"AI lung opacity severity  {result.score} of {result.score_max}"
-            if measures_opacity(result):
-                title += f"   ({100 * result.involved_fraction:.0f} % of lung area)"
+            if result.measures_opacity:
+                title += f"   ({result.percent:.0f} % of lung area)"
         else:
             title = f"AI lung severity NOT ASSESSABLE: {REASON_IN_WORDS[result.reason]}"
         unit = self.layout.unit

@@ -1,29 +1,37 @@
-"""One result to the two objects that are sent: built together, from one record, so they cannot disagree."""
+"""One result to the objects that are sent: built together, from one record, so they cannot disagree."""
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Callable, Mapping
 from io import BytesIO
 
 from pydicom.dataset import Dataset
 
-from dicom_node.instance import Report
+from dicom_node.instance import OBJECT_KINDS, ObjectKind, Report
 from dicom_node.pixels import Radiograph
+from dicom_node.prior import ReportBasis
+from dicom_node.report_context import ReportContext
 from dicom_node.report_settings import ReportSettings
 from dicom_node.secondary_capture import build_secondary_capture
 from dicom_node.structured_report import build_structured_report
 from models.result import Result
 
-__all__ = ["ReportSettings", "build_report"]
+__all__ = ["ReportBasis", "ReportSettings", "build_report"]
+
+_BUILDERS: Mapping[ObjectKind, Callable[[ReportContext], Dataset]] = {
+    "sr": build_structured_report,
+    "sc": build_secondary_capture,
+}
 
 
 def build_report(
-    radiograph: Radiograph, result: Result, settings: ReportSettings, created_at: datetime
+    radiograph: Radiograph, result: Result, settings: ReportSettings, basis: ReportBasis
 ) -> Report:
-    """Build Structured Report and Secondary Capture of one radiograph.
+    """Build the objects that tell the result of one radiograph.
 
     All UIDs are derived from the source's SOP Instance UID, the algorithm's digest, the settings'
-    digest and the kind of object, so the same question has the same answer, byte for byte.
+    digest, what the report is built upon and the kind of object, so the same question has the same
+    answer, byte for byte.
 
     Parameters
     ----------
@@ -32,19 +40,18 @@ def build_report(
     result : SeverityResult or NotAssessable
         What was found, in the geometry of ``radiograph.pixels``.
     settings : ReportSettings
-        What the destination wants.
-    created_at : datetime.datetime
-        Aware: when the result was made.
+        What the destination wants; ``objects`` says what is built.
+    basis : ReportBasis
+        When the result was made, earlier results, and the report that this one replaces.
 
     Returns
     -------
     Report
-        Both objects as PS3.10 bytes, explicit VR little endian.
+        The objects as PS3.10 bytes.
     """
-    return Report(
-        structured_report=_encode(build_structured_report(radiograph, result, settings, created_at)),
-        secondary_capture=_encode(build_secondary_capture(radiograph, result, settings, created_at)),
-    )
+    context = ReportContext(radiograph, result, settings, basis)
+    wanted = [kind for kind in OBJECT_KINDS if kind in settings.objects]
+    return Report({kind: _encode(_BUILDERS[kind](context)) for kind in wanted})
 
 
 def _encode(instance: Dataset) -> bytes:

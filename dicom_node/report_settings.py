@@ -7,6 +7,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+from dicom_node.instance import ObjectKind
+
 SrClass = Literal["comprehensive", "comprehensive-3d", "enhanced"]
 CaptureKind = Literal["rgb", "monochrome"]
 
@@ -26,14 +28,18 @@ class ReportSettings:
         RFC 5646 tag stated as the language of the report's texts, which are English.
     grade_severity : bool
         Add the grade mild, moderate or severe (a third of the score's range each) to the total.
+    objects : tuple of str
+        What is made at all; changes none of the objects, so it is no part of the digest.
     """
 
     sr_class: SrClass = "comprehensive"
     capture: CaptureKind = "rgb"
     language: str = "en-US"
     grade_severity: bool = False
+    objects: tuple[ObjectKind, ...] = ("sr", "sc")
 
     @property
     def digest(self) -> str:
-        """SHA-256 (hexadecimal) over all settings: part of every UID made under them."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        """SHA-256 (hexadecimal) over the settings that shape an object: part of every UID made under them."""
+        shaping = {name: value for name, value in asdict(self).items() if name != "objects"}
+        return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()

@@ -12,45 +12,33 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from dicom_node.header import text
 from dicom_node.identity import MANUFACTURER, MODEL_NAME, RESEARCH_LABEL
-from dicom_node.measurement_report import ReportContext
-from dicom_node.pixels import Radiograph
 from dicom_node.rendering import COLOUR, MONOCHROME, render_overlay
-from dicom_node.report_settings import ReportSettings
-from dicom_node.source_header import source_header, without_names
-from dicom_node.structured_report import finish, local_moment
-from models.result import Result
+from dicom_node.report_context import ReportContext
+from dicom_node.source_header import without_names
+from dicom_node.structured_report import finish
 
 __all__ = ["SERIES_NUMBER", "build_secondary_capture", "render_overlay"]
 
 SERIES_NUMBER = 9802
 
 
-def build_secondary_capture(
-    radiograph: Radiograph, result: Result, settings: ReportSettings, created_at: datetime
-) -> Dataset:
+def build_secondary_capture(context: ReportContext) -> Dataset:
     """Build the Secondary Capture Image of one radiograph's result.
 
     Parameters
     ----------
-    radiograph : Radiograph
-        The image that was scored.
-    result : SeverityResult or NotAssessable
-        What to draw; a film that cannot be assessed gets a picture that says so and why.
-    settings : ReportSettings
-        ``capture`` chooses RGB or MONOCHROME2, both 8 bit, uncompressed.
-    created_at : datetime.datetime
-        Aware; with equal arguments the data set is equal in every element.
+    context : ReportContext
+        A film that cannot be assessed gets a picture that says so and why; the setting ``capture``
+        chooses RGB or MONOCHROME2, both 8 bit, uncompressed.
 
     Returns
     -------
     pydicom.dataset.Dataset
         A Secondary Capture Image with file meta information (PS3.3 A.8.1), in the standard display
-        orientation, in a series of its own.
+        orientation, in a series of its own; with equal contexts equal in every element.
     """
-    header = source_header(radiograph.dataset)
-    context = ReportContext(radiograph, result, settings, header)
-    moment = local_moment(created_at, header)
-    colour = settings.capture == "rgb"
+    radiograph, result, header, moment = context.radiograph, context.result, context.header, context.moment
+    colour = context.settings.capture == "rgb"
     pixels = render_overlay(
         radiograph.pixels, result, context.warnings, palette=COLOUR if colour else MONOCHROME
     )
@@ -89,7 +77,7 @@ def build_secondary_capture(
     )
     capture.copy_patient_and_study_information(unnamed)
     _describe(capture, radiograph.dataset, moment)
-    finish(capture, header, moment)
+    finish(capture, context)
     return capture
 
 

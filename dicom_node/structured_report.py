@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 import highdicom as hd
 from pydicom.dataset import Dataset
 
 from dicom_node import codes
 from dicom_node.identity import MANUFACTURER, MODEL_NAME
-from dicom_node.measurement_report import ReportContext, measurement_report
-from dicom_node.pixels import Radiograph
-from dicom_node.report_settings import ReportSettings
-from dicom_node.source_header import requested_procedures, source_header, without_names
-from models.result import NotAssessable, Result
+from dicom_node.measurement_report import measurement_report
+from dicom_node.report_context import ReportContext
+from dicom_node.source_header import requested_procedures, without_names
+from models.result import NotAssessable
 
 SERIES_NUMBER = 9801
 _ACQUISITION_EQUIPMENT = "109101"  # PS3.16 CID 7005
@@ -24,30 +21,23 @@ _CLASSES = {
 }
 
 
-def build_structured_report(
-    radiograph: Radiograph, result: Result, settings: ReportSettings, created_at: datetime
-) -> Dataset:
+def build_structured_report(context: ReportContext) -> Dataset:
     """Build the Structured Report of one radiograph.
 
     Parameters
     ----------
-    radiograph : Radiograph
-        The image that was scored.
-    result : SeverityResult or NotAssessable
-        Masks in the geometry of ``radiograph.pixels``; regions are carried back to the stored image.
-    settings : ReportSettings
-        Storage class and content choices.
-    created_at : datetime.datetime
-        Aware; with equal arguments the data set is equal in every element.
+    context : ReportContext
+        Masks of its result lie in the geometry of ``radiograph.pixels``; regions are carried back to the
+        stored image.
 
     Returns
     -------
     pydicom.dataset.Dataset
-        A Comprehensive, Comprehensive 3D or Enhanced SR with file meta information.
+        A Comprehensive, Comprehensive 3D or Enhanced SR with file meta information; with equal contexts
+        equal in every element.
     """
-    context = ReportContext(radiograph, result, settings, source_header(radiograph.dataset))
-    moment = local_moment(created_at, context.header)
-    report: Dataset = _CLASSES[settings.sr_class](
+    result, moment = context.result, context.moment
+    report: Dataset = _CLASSES[context.settings.sr_class](
         evidence=[without_names(context.header)],
         content=measurement_report(context)[0],
         series_instance_uid=context.uid("SR series"),
@@ -61,7 +51,7 @@ def build_structured_report(
         is_complete=isinstance(result, NotAssessable) or all(zone.area_px for zone in result.zones),
         is_final=False,
         is_verified=False,
-        requested_procedures=requested_procedures(radiograph.dataset, context.header.StudyInstanceUID)
+        requested_procedures=requested_procedures(context.radiograph.dataset, context.header.StudyInstanceUID)
         or None,
         content_qualification=hd.ContentQualificationValues.RESEARCH,
         coding_schemes=[_private_scheme()],
@@ -72,27 +62,21 @@ def build_structured_report(
         series_time=moment.time(),
         specific_character_set=None,
     )
-    finish(report, context.header, moment)
+    finish(report, context)
     return report
 
 
-def local_moment(created_at: datetime, header: Dataset) -> datetime:
-    """Return the moment in the zone of the study's own dates, without fraction and zone."""
-    offset = header.get("TimezoneOffsetFromUTC")
-    zone = datetime.strptime(offset, "%z").tzinfo if offset else None
-    return created_at.astimezone(zone).replace(tzinfo=None, microsecond=0)
-
-
-def finish(instance: Dataset, header: Dataset, moment: datetime) -> None:
+def finish(instance: Dataset, context: ReportContext) -> None:
     """Settle what highdicom takes from the clock or must not see: dates, names, character set, zone."""
+    moment = context.moment
     instance.InstanceCreationDate = moment.strftime("%Y%m%d")
     instance.InstanceCreationTime = moment.strftime("%H%M%S")
     for equipment in instance.get("ContributingEquipmentSequence", []):
         if equipment.PurposeOfReferenceCodeSequence[0].CodeValue != _ACQUISITION_EQUIPMENT:
             equipment.ContributionDateTime = moment.strftime("%Y%m%d%H%M%S")
     for keyword in ("SpecificCharacterSet", "TimezoneOffsetFromUTC", "PatientName", "ReferringPhysicianName"):
-        if keyword in header:
-            setattr(instance, keyword, header[keyword].value)
+        if keyword in context.header:
+            setattr(instance, keyword, context.header[keyword].value)
 
 
 def _private_scheme() -> hd.coding_schemes.CodingSchemeIdentificationItem:

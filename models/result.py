@@ -107,6 +107,11 @@ class ZoneInvolvement:
         """Opacified share of the zone's area, in [0, 1]; 0 for a zone without area."""
         return self.opacity_area_px / self.area_px if self.area_px else 0.0
 
+    @property
+    def percent(self) -> float:
+        """``involved_fraction`` in percent, as it is reported: see ``reported_percent``."""
+        return reported_percent(self.involved_fraction)
+
 
 @dataclass(frozen=True)
 class SeverityResult:
@@ -148,6 +153,16 @@ class SeverityResult:
         area = sum(zone.area_px for zone in self.zones)
         return sum(zone.opacity_area_px for zone in self.zones) / area if area else 0.0
 
+    @property
+    def percent(self) -> float:
+        """``involved_fraction`` in percent, as it is reported: see ``reported_percent``."""
+        return reported_percent(self.involved_fraction)
+
+    @property
+    def measures_opacity(self) -> bool:
+        """Whether areas of opacity were measured; a scorer without opacity weights gives scores only."""
+        return "opacity" in self.algorithm.weights or bool(self.opacity_mask.any())
+
 
 @dataclass(frozen=True)
 class NotAssessable:
@@ -175,3 +190,17 @@ class NotAssessable:
 
 
 Result = SeverityResult | NotAssessable
+
+
+def reported_percent(fraction: float) -> float:
+    """Return a share as it is reported everywhere: in percent, one decimal.
+
+    The only place where a measured number is rounded; reports, pictures, headers and JSON all show this
+    one, so that they cannot disagree in the last digit.
+
+    Parameters
+    ----------
+    fraction : float
+        In [0, 1].
+    """
+    return round(100 * fraction, 1)

@@ -27,8 +27,7 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from rich.console import Console
 from rich.table import Table
 
-from dicom_node.report import build_report
-from dicom_node.report_settings import ReportSettings
+from dicom_node.report import ReportBasis, ReportSettings, build_report
 from dicom_node.storage_scp import NodeSettings, StorageSCP
 from worker.database import migrate, open_engine
 from worker.demo import FILM
@@ -94,13 +93,13 @@ def bench_scoring(console: Console) -> None:
     radiograph, result = assess(encoded, scorer)
 
     def whole() -> None:
-        build_report(*assess(encoded, scorer), ReportSettings(), datetime.now(UTC))
+        build_report(*assess(encoded, scorer), ReportSettings(), ReportBasis(datetime.now(UTC)))
 
     def networks() -> None:
         scorer.score(radiograph.pixels)
 
     def report() -> None:
-        build_report(radiograph, result, ReportSettings(), datetime.now(UTC))
+        build_report(radiograph, result, ReportSettings(), ReportBasis(datetime.now(UTC)))
 
     table = Table(
         title=f"one film ({'x'.join(map(str, radiograph.pixels.shape))}), one thread, {FILMS} times"

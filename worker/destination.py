@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from dicom_node.instance import ObjectKind
+
 AETitle = Annotated[str, Field(max_length=16, pattern=r"^ *[\x21-\x5b\x5d-\x7e][\x20-\x5b\x5d-\x7e]*$")]
 """PS3.5 6.2: up to 16 characters of the default repertoire without backslash, not only spaces."""
 
@@ -23,7 +25,7 @@ class Destination(BaseModel):
     url : str
         Base URL of a DICOMweb service instead, such as ``https://pacs/dicom-web``.
     send : tuple of str
-        What to send: ``sr``, ``sc`` or both.
+        What to send: ``sr`` and ``sc``, unless said otherwise; also ``gsps`` and ``seg``.
     sr : str
         SOP class of the report: ``comprehensive``, ``comprehensive-3d``, ``enhanced``.
     capture : str
@@ -50,7 +52,7 @@ class Destination(BaseModel):
     host: str = ""
     port: int | None = Field(default=None, ge=1, le=65535)
     url: str = ""
-    send: tuple[Literal["sr", "sc"], ...] = ("sr", "sc")
+    send: tuple[ObjectKind, ...] = ("sr", "sc")
     sr: Literal["comprehensive", "comprehensive-3d", "enhanced"] = "comprehensive"
     capture: Literal["rgb", "monochrome"] = "rgb"
     timeout_s: float = Field(default=30.0, gt=0)
@@ -82,7 +84,7 @@ class Destination(BaseModel):
     @model_validator(mode="after")
     def _is_one_kind(self) -> Self:
         if not self.send or len(set(self.send)) != len(self.send):
-            raise ValueError("send names sr, sc or both")
+            raise ValueError("send names one or more of sr, sc, gsps, seg, each once")
         if self.url:
             self._check_web()
         elif not (self.ae_title and self.host and self.port):

@@ -16,8 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicom_node.errors import DicomNodeError, NotEligible
-from dicom_node.report import build_report
-from dicom_node.report_settings import ReportSettings
+from dicom_node.report import ReportBasis, ReportSettings, build_report
 from dicom_node.secondary_capture import render_overlay
 from models.result import ZONE_ORDER
 from worker.errors import WorkerError
@@ -176,6 +175,6 @@ def _write_out(
     rgb = render_overlay(pixels, result)
     cv2.imwrite(str(out / f"{name}.png"), cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
     if radiograph is not None:
-        report = build_report(radiograph, result, ReportSettings(), datetime.now(UTC))
-        (out / f"{name}.sr.dcm").write_bytes(report.structured_report)
-        (out / f"{name}.sc.dcm").write_bytes(report.secondary_capture)
+        report = build_report(radiograph, result, ReportSettings(), ReportBasis(datetime.now(UTC)))
+        for kind, encoded in report.instances.items():
+            (out / f"{name}.{kind}.dcm").write_bytes(encoded)

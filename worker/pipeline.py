@@ -18,7 +18,7 @@ from __future__ import annotations
 import logging
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -31,7 +31,7 @@ from dicom_node.errors import (
     NotEligible,
     UndecodableInstance,
 )
-from dicom_node.instance import ReceivedInstance
+from dicom_node.instance import ObjectKind, ReceivedInstance
 from dicom_node.report_settings import ReportSettings
 from dicom_node.storage_commitment import references, request_commitment
 from dicom_node.storage_scu import RemoteAE, StoreOutcome, store
@@ -55,6 +55,13 @@ logger = logging.getLogger(__name__)
 
 _PUT_OFF = timedelta(seconds=10)
 """How long a step waits for a disk or database that failed it."""
+
+_IN_WORDS: Mapping[ObjectKind, str] = {
+    "sr": "report",
+    "sc": "capture",
+    "gsps": "presentation state",
+    "seg": "segmentation",
+}
 
 
 def accept(instance: ReceivedInstance, spool: Spool, journal: Journal, doorbell: Doorbell) -> None:
@@ -237,13 +244,14 @@ def _require_identity(radiograph: Radiograph, sop_instance_uid: str) -> None:
 def _write_reports(
     entry: JournalEntry, radiograph: Radiograph, result: Result, stage: Scoring
 ) -> dict[str, str]:
+    from dicom_node.prior import ReportBasis  # noqa: PLC0415
     from dicom_node.report import build_report  # noqa: PLC0415
 
-    created_at = datetime.now(UTC)
+    basis = ReportBasis(datetime.now(UTC))
     # Without a destination the report is still made: it can be looked at, and sent later.
     forms: Sequence[ReportSettings] = tuple(stage.forms.values()) or (ReportSettings(),)
     for form in dict.fromkeys(forms):
-        report = build_report(radiograph, result, form, created_at)
+        report = build_report(radiograph, result, form, basis)
         stage.spool.write_report(entry.sop_instance_uid, _variant(form, result, entry), report)
     return {name: _variant(form, result, entry) for name, form in stage.forms.items()}
 
@@ -277,9 +285,8 @@ def _send(delivery: Delivery, stage: Delivering) -> Settlement:
         gone = "is no longer among the destinations: set it again, or leave it"
         return Settlement(DeliveryStatus.FAILED, gone)
     try:
-        report = stage.spool.read_report(delivery.sop_instance_uid, delivery.variant)
-        parts = {"sr": ("report", report.structured_report), "sc": ("capture", report.secondary_capture)}
-        chosen = dict(parts[part] for part in route.send)
+        report = stage.spool.read_report(delivery.sop_instance_uid, delivery.variant, route.send)
+        chosen = {_IN_WORDS[kind]: encoded for kind, encoded in report.instances.items()}
         outcomes = send(route.remote, stage.calling_ae_title, tuple(chosen.values()))
     except MissingInstance as error:
         return Settlement(DeliveryStatus.FAILED, str(error))

@@ -114,7 +114,11 @@ class Service:
             scorer=load_scorer(self.settings, threads=None if self.settings.embedded else 1),
             forms={
                 destination.name: ReportSettings(
-                    sr_class=destination.sr, capture=destination.capture, language=self.settings.language
+                    sr_class=destination.sr,
+                    capture=destination.capture,
+                    language=self.settings.language,
+                    grade_severity=self.settings.grade_severity,
+                    objects=destination.send,
                 )
                 for destination in self.settings.destinations
             },

@@ -60,6 +60,7 @@ class Settings(BaseSettings):
 
     destinations: Annotated[tuple[Destination, ...], NoDecode] = ()
     language: str = "en-US"
+    grade_severity: bool = False
 
     algorithm: Literal["two-stage"] = "two-stage"
     weights: Path | None = None

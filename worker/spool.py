@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from dicom_node.instance import Report
+from dicom_node.instance import ObjectKind, Report
 from worker.spool_folder import FolderStore
 
 
@@ -96,7 +96,7 @@ class Spool:
         return self._store.get(_instance(sop_instance_uid))
 
     def write_report(self, sop_instance_uid: str, variant: str, report: Report) -> None:
-        """Keep both objects of a report; a report of the same variant that is there already stays.
+        """Keep the objects of a report; those of the same variant that are there already stay.
 
         Parameters
         ----------
@@ -112,23 +112,20 @@ class Spool:
         StorageError
             When one could not be made durable.
         """
-        self._store.put(_report(sop_instance_uid, variant, "sr"), report.structured_report)
-        self._store.put(_report(sop_instance_uid, variant, "sc"), report.secondary_capture)
+        for kind, encoded in report.instances.items():
+            self._store.put(_report(sop_instance_uid, variant, kind), encoded)
 
-    def read_report(self, sop_instance_uid: str, variant: str) -> Report:
-        """Return the report first written for this instance and variant.
+    def read_report(self, sop_instance_uid: str, variant: str, kinds: Iterable[ObjectKind]) -> Report:
+        """Return objects of the report first written for this instance and variant.
 
         Raises
         ------
         MissingInstance
-            When there is none.
+            When one of them is not there.
         StorageError
-            When it cannot be read.
+            When one cannot be read.
         """
-        return Report(
-            structured_report=self._store.get(_report(sop_instance_uid, variant, "sr")),
-            secondary_capture=self._store.get(_report(sop_instance_uid, variant, "sc")),
-        )
+        return Report({kind: self._store.get(_report(sop_instance_uid, variant, kind)) for kind in kinds})
 
     def remove(self, sop_instance_uid: str) -> None:
         """Delete the instance and all its reports; nothing happens if there are none.

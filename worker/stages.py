@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from dicom_node.instance import ObjectKind
     from dicom_node.report_settings import ReportSettings
     from dicom_node.storage_scu import RemoteAE
     from dicom_node.stow_rs import RemoteWeb
@@ -63,7 +64,7 @@ class Route:
     remote : RemoteAE or RemoteWeb
         Where to call.
     send : tuple of str
-        What to send: ``sr``, ``sc`` or both.
+        What to send, in this order: ``sr``, ``sc``, ``gsps``, ``seg``.
     commitment : bool
         Whether to ask for storage commitment.
     commitment_wait_s : float
@@ -73,7 +74,7 @@ class Route:
     """
 
     remote: RemoteAE | RemoteWeb
-    send: tuple[str, ...] = ("sr", "sc")
+    send: tuple[ObjectKind, ...] = ("sr", "sc")
     commitment: bool = False
     commitment_wait_s: float = 0.5
     commitment_timeout: timedelta = timedelta(hours=1)

@@ -1,4 +1,4 @@
-"""A result as plain data for JSON, tables and the journal; numbers are rounded here and nowhere else."""
+"""A result as plain data for JSON, tables and the journal."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def summarise(
                 {
                     "side": str(zone.side),
                     "level": str(zone.level),
-                    "fraction": round(zone.involved_fraction, 4),
+                    "fraction": round(zone.percent / 100, 3),
                     "score": zone.score,
                 }
                 for zone in result.zones

@@ -14,7 +14,7 @@ from pydicom import dcmread
 from dicom_node.eligibility import require_frontal_chest
 from dicom_node.errors import NotEligible, UndecodableInstance
 from dicom_node.pixels import read_dataset, read_radiograph
-from dicom_node.report import ReportSettings, build_report
+from dicom_node.report import ReportBasis, ReportSettings, build_report
 
 FORMS = [
     ReportSettings(sr_class=sr_class, capture=capture, grade_severity=grade)
@@ -33,7 +33,8 @@ def small_film(new_film, film_of):
 def test_the_same_question_has_the_same_answer(kind, small_film, severity_of, not_assessable_of, created_at):
     make = severity_of if kind == "severity" else not_assessable_of
     first, second = (
-        build_report(small_film, make((300, 300)), ReportSettings(), created_at) for _ in range(2)
+        build_report(small_film, make((300, 300)), ReportSettings(), ReportBasis(created_at))
+        for _ in range(2)
     )
     assert first == second
 
@@ -41,11 +42,11 @@ def test_the_same_question_has_the_same_answer(kind, small_film, severity_of, no
 def test_every_form_and_algorithm_has_uids_of_its_own(small_film, severity_of, created_at):
     result = severity_of((300, 300))
     newer = dataclasses.replace(result, algorithm=dataclasses.replace(result.algorithm, version="1.1"))
-    reports = [build_report(small_film, result, form, created_at) for form in FORMS]
-    reports.append(build_report(small_film, newer, ReportSettings(), created_at))
+    reports = [build_report(small_film, result, form, ReportBasis(created_at)) for form in FORMS]
+    reports.append(build_report(small_film, newer, ReportSettings(), ReportBasis(created_at)))
     uids = set()
     for report in reports:
-        for encoded in (report.structured_report, report.secondary_capture):
+        for encoded in report.instances.values():
             dataset = dcmread(BytesIO(encoded))
             uids |= {dataset.SOPInstanceUID, dataset.SeriesInstanceUID}
             assert dataset.file_meta.MediaStorageSOPInstanceUID == dataset.SOPInstanceUID
@@ -74,6 +75,6 @@ def test_a_header_in_any_state_gives_a_report_or_a_reason(damage, new_film, enco
         film = read_radiograph(dataset)
     except (UndecodableInstance, NotEligible):
         return
-    report = build_report(film, severity_of(film.pixels.shape), ReportSettings(), created_at)
-    for one in (report.structured_report, report.secondary_capture):
+    report = build_report(film, severity_of(film.pixels.shape), ReportSettings(), ReportBasis(created_at))
+    for one in report.instances.values():
         str(dcmread(BytesIO(one)))

@@ -10,7 +10,9 @@ from pydicom import dcmread, uid
 
 from dicom_node.eligibility import require_frontal_chest
 from dicom_node.errors import NotEligible, NotEligibleReason
+from dicom_node.prior import ReportBasis
 from dicom_node.rendering import render_overlay
+from dicom_node.report_context import ReportContext
 from dicom_node.report_settings import ReportSettings
 from dicom_node.secondary_capture import SERIES_NUMBER, build_secondary_capture
 
@@ -20,7 +22,15 @@ RGB, GREY = ReportSettings(), ReportSettings(capture="monochrome")
 @pytest.fixture
 def capture_of(created_at, encoded):
     def build(radiograph, result, settings=RGB):
-        return dcmread(BytesIO(encoded(build_secondary_capture(radiograph, result, settings, created_at))))
+        return dcmread(
+            BytesIO(
+                encoded(
+                    build_secondary_capture(
+                        ReportContext(radiograph, result, settings, ReportBasis(created_at))
+                    )
+                )
+            )
+        )
 
     return build
 
@@ -110,7 +120,11 @@ def test_dciodvfy_finds_nothing(
         for make in (severity_of, not_assessable_of):
             path = tmp_path / "capture.dcm"
             path.write_bytes(
-                encoded(build_secondary_capture(film, make(film.pixels.shape), settings, created_at))
+                encoded(
+                    build_secondary_capture(
+                        ReportContext(film, make(film.pixels.shape), settings, ReportBasis(created_at))
+                    )
+                )
             )
             output = tool("dciodvfy", "-new", path)
             assert "SCImage" in output

@@ -14,6 +14,8 @@ from pydicom.dataset import Dataset
 
 from dicom_node.eligibility import require_frontal_chest
 from dicom_node.errors import NotEligible
+from dicom_node.prior import ReportBasis
+from dicom_node.report_context import ReportContext
 from dicom_node.report_settings import ReportSettings
 from dicom_node.structured_report import SERIES_NUMBER, build_structured_report
 from models.result import ZONE_ORDER, AlgorithmId, NotAssessableReason, Side
@@ -31,7 +33,7 @@ def report_of(created_at, encoded):
     """Build, write and read a report."""
 
     def build(radiograph, result, settings=SETTINGS):
-        report = build_structured_report(radiograph, result, settings, created_at)
+        report = build_structured_report(ReportContext(radiograph, result, settings, ReportBasis(created_at)))
         return dcmread(BytesIO(encoded(report)))
 
     return build
@@ -293,7 +295,9 @@ def test_dciodvfy_finds_nothing(
     for number, film in enumerate(films):
         for make in (severity_of, not_assessable_of):
             path = tmp_path / f"{number}.dcm"
-            report = build_structured_report(film, make(film.pixels.shape), settings, created_at)
+            report = build_structured_report(
+                ReportContext(film, make(film.pixels.shape), settings, ReportBasis(created_at))
+            )
             path.write_bytes(encoded(report))
             output = tool("dciodvfy", "-new", path)
             assert "SR" in output
@@ -305,7 +309,9 @@ def test_the_template_validator_finds_nothing(
     kind, demo_film, severity_of, not_assessable_of, created_at, encoded, tool, tmp_path
 ):
     make = severity_of if kind == "severity" else not_assessable_of
-    report = build_structured_report(demo_film, make(demo_film.pixels.shape), SETTINGS, created_at)
+    report = build_structured_report(
+        ReportContext(demo_film, make(demo_film.pixels.shape), SETTINGS, ReportBasis(created_at))
+    )
     (tmp_path / "report.dcm").write_bytes(encoded(report))
     output = tool("DicomSRValidator", tmp_path / "report.dcm")
     assert "Found Root Template TID_1500" in output
@@ -314,7 +320,9 @@ def test_the_template_validator_finds_nothing(
 
 
 def test_dsrdump_prints_what_a_reader_needs(demo_film, severity_of, created_at, encoded, tool, tmp_path):
-    report = build_structured_report(demo_film, severity_of(demo_film.pixels.shape), SETTINGS, created_at)
+    report = build_structured_report(
+        ReportContext(demo_film, severity_of(demo_film.pixels.shape), SETTINGS, ReportBasis(created_at))
+    )
     (tmp_path / "report.dcm").write_bytes(encoded(report))
     output = tool("dsrdump", "+Pl", tmp_path / "report.dcm")
     assert "AI lung severity TOTAL 2 of 6" in output

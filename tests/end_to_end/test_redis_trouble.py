@@ -121,7 +121,7 @@ def report(settings: Environment, make_film: Callable[..., bytes]) -> Iterator[C
         journal.record_received(instance)
         claim = journal.claim(uid)
         assert claim is not None
-        spool.write_report(uid, "v", Report(make_film(), make_film()))
+        spool.write_report(uid, "v", Report({"sr": make_film(), "sc": make_film()}))
         (destination,) = [part.strip() for part in settings["CXR_DESTINATIONS"].split(",")]
         assert journal.mark_reported(claim, {"outcome": "scored"}, "digest", {destination: "v"})
         return uid

@@ -18,8 +18,7 @@ from typing import Any
 import numpy as np
 
 from dicom_node.errors import NotEligible, UndecodableInstance
-from dicom_node.report import build_report
-from dicom_node.report_settings import ReportSettings
+from dicom_node.report import ReportBasis, ReportSettings, build_report
 from models.result import ZONE_ORDER, AlgorithmId, Result, SeverityResult, ZoneInvolvement
 from worker.pipeline import assess
 
@@ -60,9 +59,9 @@ def judge(path: Path) -> dict[str, Any]:
     told: dict[str, Any] = {"message": ""}
     try:
         radiograph, result = assess(path.read_bytes(), Halves())
-        report = build_report(radiograph, result, ReportSettings(), CREATED_AT)
-        path.with_suffix(".sr.dcm").write_bytes(report.structured_report)
-        path.with_suffix(".sc.dcm").write_bytes(report.secondary_capture)
+        report = build_report(radiograph, result, ReportSettings(), ReportBasis(CREATED_AT))
+        for kind, encoded in report.instances.items():
+            path.with_suffix(f".{kind}.dcm").write_bytes(encoded)
         told["outcome"] = "radiograph"
     except NotEligible as refusal:
         told = {"outcome": str(refusal.reason), "message": refusal.message}

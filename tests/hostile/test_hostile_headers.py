@@ -12,8 +12,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from dicom_node.pixels import read_dataset, read_radiograph
-from dicom_node.report import build_report
-from dicom_node.report_settings import ReportSettings
+from dicom_node.report import ReportBasis, ReportSettings, build_report
 from tests.conftest import find_program
 from tests.hostile import films
 from tests.hostile.films import element, item
@@ -107,8 +106,10 @@ def _report(content: bytes) -> tuple[bytes, bytes]:
         warnings.simplefilter("ignore", UserWarning)
         dataset = read_dataset(content)
         radiograph = read_radiograph(dataset)
-        report = build_report(radiograph, Halves().score(radiograph.pixels), ReportSettings(), CREATED_AT)
-    return report.structured_report, report.secondary_capture
+        report = build_report(
+            radiograph, Halves().score(radiograph.pixels), ReportSettings(), ReportBasis(CREATED_AT)
+        )
+    return report.instances["sr"], report.instances["sc"]
 
 
 def _errors(path: Path) -> list[str]:

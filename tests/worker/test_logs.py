@@ -56,7 +56,7 @@ log.info("%d images", "Doe^Jane")
 logging.getLogger("sqlalchemy.engine").info("INSERT ... 'Doe^Jane'")
 logging.getLogger().setLevel("DEBUG")
 logging.getLogger("botocore.auth").debug("secret Doe^Jane")
-logging.getLogger("some.library").info("Doe^Jane")
+logging.getLogger("some_package").info("Doe^Jane")
 logging.getLogger("pydicom").setLevel("WARNING")  # as pydicom does when it is imported
 logging.getLogger("pydicom").warning("Unknown encoding 'Doe^Jane'")
 warnings.warn("value 'Doe^Jane' is odd")

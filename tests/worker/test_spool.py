@@ -31,9 +31,9 @@ def test_the_first_content_stays(spool: Spool) -> None:
     spool.write_instance("1.2.3", b"first")
     assert not spool.write_instance("1.2.3", b"second")
     assert spool.read_instance("1.2.3") == b"first"
-    spool.write_report("1.2.3", "v", Report(b"sr1", b"sc1"))
-    spool.write_report("1.2.3", "v", Report(b"sr2", b"sc2"))
-    assert spool.read_report("1.2.3", "v") == Report(b"sr1", b"sc1")
+    spool.write_report("1.2.3", "v", Report({"sr": b"sr1", "sc": b"sc1"}))
+    spool.write_report("1.2.3", "v", Report({"sr": b"sr2", "sc": b"sc2"}))
+    assert spool.read_report("1.2.3", "v", ("sr", "sc")) == Report({"sr": b"sr1", "sc": b"sc1"})
 
 
 def test_writers_at_once_leave_one_whole_content(spool: Spool) -> None:
@@ -68,7 +68,7 @@ def test_missing_files_say_what_to_do(spool: Spool) -> None:
 def test_remove_takes_everything_of_one_instance(spool: Spool, tmp_path: Path) -> None:
     for uid in ("1.2.3", "1.2.4"):
         spool.write_instance(uid, b"film")
-        spool.write_report(uid, "v", Report(b"sr", b"sc"))
+        spool.write_report(uid, "v", Report({"sr": b"sr", "sc": b"sc"}))
     spool.remove("1.2.3")
     spool.remove("1.2.3")
     assert len([path for path in (tmp_path / "spool").rglob("*.dcm")]) == 3
@@ -155,11 +155,11 @@ def test_an_object_store_keeps_what_a_folder_keeps(objects: Spool) -> None:
     assert objects.write_instance("1.2.3", b"film")
     assert not objects.write_instance("1.2.3", b"second")
     assert objects.read_instance("1.2.3") == b"film"
-    objects.write_report("1.2.3", "v", Report(b"sr1", b"sc1"))
-    objects.write_report("1.2.3", "v", Report(b"sr2", b"sc2"))
-    assert objects.read_report("1.2.3", "v") == Report(b"sr1", b"sc1")
+    objects.write_report("1.2.3", "v", Report({"sr": b"sr1", "sc": b"sc1"}))
+    objects.write_report("1.2.3", "v", Report({"sr": b"sr2", "sc": b"sc2"}))
+    assert objects.read_report("1.2.3", "v", ("sr", "sc")) == Report({"sr": b"sr1", "sc": b"sc1"})
     with pytest.raises(MissingInstance, match="send the image again"):
-        objects.read_report("1.2.3", "w")
+        objects.read_report("1.2.3", "w", ("sr", "sc"))
 
 
 def test_hosts_share_one_object_store(objects: Spool, object_server: ObjectServer) -> None:
@@ -208,8 +208,8 @@ def test_remove_takes_every_object_of_one_instance(
 ) -> None:
     for uid in ("1.2.3", "1.2.4"):
         objects.write_instance(uid, b"film")
-        objects.write_report(uid, "v", Report(b"sr", b"sc"))
-        objects.write_report(uid, "w", Report(b"sr", b"sc"))
+        objects.write_report(uid, "v", Report({"sr": b"sr", "sc": b"sc"}))
+        objects.write_report(uid, "w", Report({"sr": b"sr", "sc": b"sc"}))
     objects.remove("1.2.3")
     objects.remove("1.2.3")
     left = [
@@ -219,7 +219,7 @@ def test_remove_takes_every_object_of_one_instance(
     assert objects.remove_leftovers(0, 1e12) == 0
     assert objects.read_instance("1.2.4") == b"film"
     with pytest.raises(MissingInstance):
-        objects.read_report("1.2.3", "w")
+        objects.read_report("1.2.3", "w", ("sr", "sc"))
 
 
 def test_a_bucket_that_is_away_is_not_a_missing_object(object_server: ObjectServer) -> None:

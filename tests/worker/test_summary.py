@@ -27,7 +27,7 @@ def test_a_score() -> None:
     )
     assert record.keys() == KEYS
     assert (record["outcome"], record["score"], record["score_max"]) == ("scored", 6, 6)
-    assert record["zones"][0] == {"side": "right", "level": "upper", "fraction": 0.3333, "score": 1}
+    assert record["zones"][0] == {"side": "right", "level": "upper", "fraction": 0.333, "score": 1}
     assert (record["warnings"], record["elapsed_s"], record["reason"]) == (["assumed", "cut"], 1.235, None)
     assert json.loads(json.dumps(record)) == record
 
