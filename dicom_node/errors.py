@@ -7,6 +7,7 @@ DicomNodeError
 ├── NotEligible            not a frontal chest radiograph that could be scored   (REJECTED)
 ├── TLSUnusable            certificate, key or authority missing or unfit        (settings)
 ├── CommitmentRefused      no storage commitment offered, or the request refused
+├── SearchRefused          no search or retrieval offered, or the request refused
 └── AssociationFailed      the peer cannot be reached or broke off               (transient)
     └── AssociationRefused     it is there, and rejects us or our TLS            (transient)
 """
@@ -90,6 +91,24 @@ class CommitmentRefused(DicomNodeError):
         super().__init__(message)
         self.status = status
         self.transient = status in (0x0110, 0x0213)
+
+
+class SearchRefused(DicomNodeError):
+    """The archive does not offer search or retrieval, or answered with a failure; or nothing can be asked.
+
+    Parameters
+    ----------
+    message : str
+        Who refused and what to do; no patient data.
+    status : int or None
+        Status of the C-FIND, C-GET or C-MOVE (PS3.4 C.4); None where there was none. Out of resources
+        (0xA7xx), processing failure and resource limitation are transient.
+    """
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.transient = status in (0x0110, 0x0213) or 0xA700 <= (status or 0) <= 0xA7FF
 
 
 class TLSUnusable(DicomNodeError):
