@@ -34,6 +34,12 @@ def outline(mask: NDArray[np.bool_]) -> NDArray[np.float64] | None:
     return _closed(cv2.approxPolyDP(largest, _TOLERANCE * max(mask.shape), True))
 
 
+def outlines(mask: NDArray[np.bool_]) -> tuple[NDArray[np.float64], ...]:
+    """Return the outlines of all connected parts of a mask, each in the form of ``outline``."""
+    tolerance = _TOLERANCE * max(mask.shape)
+    return tuple(_closed(cv2.approxPolyDP(part, tolerance, True)) for part in _contours(mask))
+
+
 def hull(mask: NDArray[np.bool_]) -> NDArray[np.float64] | None:
     """Return the convex hull of everything in a mask, in the form of ``outline``."""
     contours = _contours(mask)
