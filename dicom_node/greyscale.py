@@ -7,13 +7,13 @@ chain is worked out once for the 2**16 possible values and then applied by one l
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from dicom_node.header import LARGEST_NUMBER, integer, items, number, numbers, text, value
+from dicom_node.header import integer, items, number, text
+from dicom_node.lookup_table import modality_lut, voi_lut
 
 _Table = NDArray[np.float64]
 
@@ -21,7 +21,6 @@ ROBUST_SHARE = 0.005
 """Share of pixels below and above the window chosen where the image brings none."""
 LEAST_SHOWN_SHARE = 0.05
 """A stored window or VOI LUT that leaves fewer pixels between black and white is set aside."""
-_LONGEST_LUT_BYTES = 1 << 18
 _NARROWEST_WINDOW = 1e-6
 
 
@@ -35,10 +34,17 @@ class GreyTable:
         float32, shape (2**BitsAllocated,), in [0, 1], 0 = black: the grey of each raw value.
     warnings : tuple of str
         What had to be assumed or set aside.
+    chosen_range : tuple of float, optional
+        Where the image brings no usable window: the values after the modality LUT at which black and white
+        were set.
+    inverted : bool
+        Larger values after the modality LUT are darker.
     """
 
     grey: NDArray[np.float32]
     warnings: tuple[str, ...] = ()
+    chosen_range: tuple[float, float] | None = None
+    inverted: bool = False
 
 
 def grey_table(header: Dataset, histogram: NDArray[np.int64]) -> GreyTable:
@@ -68,14 +74,19 @@ def grey_table(header: Dataset, histogram: NDArray[np.int64]) -> GreyTable:
     if not counts.any():
         padding, counts = np.zeros_like(padding), histogram
     values = _modality(header, stored, warnings)
+    ends: tuple[int, int] | None
     if text(header, "PresentationIntentType").upper() == "FOR PROCESSING":
-        shown = _robust_window(_attenuation(header, values, counts), counts)
+        attenuation = _attenuation(header, values, counts)
+        inverted = attenuation is not values
+        shown, ends = _robust_window(attenuation, counts)
     else:
-        shown = _value_of_interest(header, values, counts, warnings)
-        if _is_inverted(header):
+        shown, ends = _value_of_interest(header, values, counts, warnings)
+        inverted = _is_inverted(header)
+        if inverted:
             shown = 1 - shown
     shown[padding] = 0
-    return GreyTable(shown.astype(np.float32), tuple(warnings))
+    low, high = sorted(float(values[end]) for end in ends) if ends else (0.0, 0.0)
+    return GreyTable(shown.astype(np.float32), tuple(warnings), (low, high) if ends else None, inverted)
 
 
 def stored_values(header: Dataset, histogram: NDArray[np.int64]) -> _Table:
@@ -118,47 +129,16 @@ def _padding(header: Dataset, stored: _Table) -> NDArray[np.bool_]:
 
 
 def _modality(header: Dataset, stored: _Table, warnings: list[str]) -> _Table:
-    for item in items(header, "ModalityLUTSequence"):
-        table = _look_up(item, stored, header)
-        if table is not None:
-            return table
+    table = modality_lut(header)
+    if table is not None:
+        return table.apply(stored)
+    if any(True for _ in items(header, "ModalityLUTSequence")):
         warnings.append("the modality LUT is damaged and was set aside")
     slope, intercept = number(header, "RescaleSlope"), number(header, "RescaleIntercept")
     if slope == 0:
         warnings.append("Rescale Slope is not usable and was set aside")
         return stored
     return stored * (1.0 if slope is None else slope) + (intercept or 0.0)
-
-
-def _look_up(item: Dataset, values: _Table, header: Dataset) -> _Table | None:
-    """Apply one LUT item; None where descriptor and data do not fit together."""
-    descriptor = numbers(item, "LUTDescriptor")
-    element = value(item, "LUTData", _LONGEST_LUT_BYTES)
-    if len(descriptor) != 3 or element is None or not 1 <= descriptor[2] <= 16:
-        return None
-    count, first = int(descriptor[0]) or 1 << 16, descriptor[1]
-    if not 1 <= count <= 1 << 16:
-        return None
-    data = _lut_data(element, count, little_endian=header.original_encoding[1] is not False)
-    if data is None or data.size < count:
-        return None
-    # First value mapped may be negative but written unsigned (PS3.3 C.11.1.1.1).
-    if first > 0x7FFF and values.min() < 0:
-        first -= 1 << 16
-    return data[np.clip(values - first, 0, count - 1).astype(np.int64)]
-
-
-def _lut_data(element: Any, count: int, *, little_endian: bool) -> _Table | None:
-    """Return LUT Data, which comes as bytes or as numbers, or None where it is neither."""
-    try:
-        if isinstance(element, bytes):
-            wide = len(element) >= 2 * count
-            dtype = ("<u2" if little_endian else ">u2") if wide else "u1"
-            return np.frombuffer(element[: len(element) & ~1 if wide else None], dtype).astype(np.float64)
-        data = np.asarray(element, dtype=np.float64).ravel()
-    except (OverflowError, TypeError, ValueError):
-        return None
-    return data if (np.abs(data) <= LARGEST_NUMBER).all() else None
 
 
 def _attenuation(header: Dataset, values: _Table, counts: NDArray[np.int64]) -> _Table:
@@ -175,28 +155,25 @@ def _attenuation(header: Dataset, values: _Table, counts: NDArray[np.int64]) -> 
 
 def _value_of_interest(
     header: Dataset, values: _Table, counts: NDArray[np.int64], warnings: list[str]
-) -> _Table:
+) -> tuple[_Table, tuple[int, int] | None]:
+    """Return the grey of every raw value, and the raw values at both ends of a range of our own choice."""
     shown = _stored_window(header, values)
     if shown is not None:
         visible = counts[(shown > 0.02) & (shown < 0.98)].sum()
         if visible >= LEAST_SHOWN_SHARE * counts.sum():
-            return shown
+            return shown, None
         warnings.append("the window stored with the image shows next to nothing and was replaced")
     if counts.size == 256 and shown is None:
-        low, high = sorted((values[0], values[-1]))
-        return np.asarray((values - low) / ((high - low) or 1.0))
+        ends = int(values.argmin()), int(values.argmax())
+        return _between(values, ends), ends
     return _robust_window(values, counts)
 
 
 def _stored_window(header: Dataset, values: _Table) -> _Table | None:
     """Return the first VOI LUT, else the first window, scaled to [0, 1]; None without a usable one."""
-    for item in items(header, "VOILUTSequence"):
-        table = _look_up(item, values, header)
-        if table is not None and table.max() > table.min():
-            bits = int(numbers(item, "LUTDescriptor")[2])
-            # Some devices announce 16 bits and deliver 12.
-            top = (1 << bits) - 1 if table.max() > (1 << bits) / 2 else table.max()
-            return np.asarray(np.clip(table / max(top, table.max()), 0, 1))
+    table = voi_lut(header)
+    if table is not None:
+        return np.asarray(np.clip(table.apply(values) / table.full_scale, 0, 1))
     center, width = number(header, "WindowCenter"), number(header, "WindowWidth")
     if center is None or width is None:
         return None
@@ -233,14 +210,20 @@ def window(values: _Table, center: float, width: float, function: str) -> _Table
     return np.clip((values - (center - 0.5)) / (width - 1) + 0.5, 0, 1)
 
 
-def _robust_window(values: _Table, counts: NDArray[np.int64]) -> _Table:
+def _robust_window(values: _Table, counts: NDArray[np.int64]) -> tuple[_Table, tuple[int, int]]:
+    """Show all values but ``ROBUST_SHARE`` of the pixels at either end; return those ends as raw values."""
     occurring = np.flatnonzero(counts)
     ordered = occurring[np.argsort(values[occurring], kind="stable")]
     reached = np.cumsum(counts[ordered]) / counts.sum()
-    low = values[ordered[np.searchsorted(reached, ROBUST_SHARE)]]
-    high = values[ordered[np.searchsorted(reached, 1 - ROBUST_SHARE)]]
-    if high <= low:
-        low, high = values[ordered[0]], values[ordered[-1]]
+    low, high = (ordered[np.searchsorted(reached, share)] for share in (ROBUST_SHARE, 1 - ROBUST_SHARE))
+    if values[high] <= values[low]:
+        low, high = ordered[0], ordered[-1]
+    ends = int(low), int(high)
+    return _between(values, ends), ends
+
+
+def _between(values: _Table, ends: tuple[int, int]) -> _Table:
+    low, high = values[ends[0]], values[ends[1]]
     return np.asarray(np.clip((values - low) / ((high - low) or 1.0), 0, 1))
 
 

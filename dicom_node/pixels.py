@@ -18,7 +18,7 @@ from pydicom.pixels.processing import apply_color_lut
 from dicom_node.codestreams import MAX_DECODED_BYTES, broken
 from dicom_node.decoders import decode_frame, is_compressed
 from dicom_node.errors import NotEligible, NotEligibleReason, UndecodableInstance
-from dicom_node.greyscale import grey_table
+from dicom_node.greyscale import GreyTable, grey_table
 from dicom_node.header import UNREADABLE, integer, text, texts, value
 from dicom_node.orientation import STANDARD, Orientation, frontal_orientation, principal_directions
 from dicom_node.reading import read_dataset
@@ -63,6 +63,10 @@ class Radiograph:
         The turn from the stored image to ``pixels``, and back.
     warnings : tuple of str
         What was assumed, in plain words.
+    chosen_range : tuple of float, optional
+        As in ``greyscale.GreyTable``; None for colour images too.
+    inverted : bool
+        As in ``greyscale.GreyTable``.
     """
 
     dataset: Dataset = field(repr=False)
@@ -71,6 +75,8 @@ class Radiograph:
     orientation_assumed: bool = True
     orientation: Orientation = STANDARD
     warnings: tuple[str, ...] = ()
+    chosen_range: tuple[float, float] | None = None
+    inverted: bool = False
 
 
 def read_radiograph(dataset: Dataset) -> Radiograph:
@@ -97,11 +103,13 @@ def read_radiograph(dataset: Dataset) -> Radiograph:
     _check_declared_size(dataset)
     header = header_of(dataset)
     raw = decode_frame(dataset)
-    warnings: tuple[str, ...]
+    table: GreyTable | None = None
     if raw.ndim == 3 or text(dataset, "PhotometricInterpretation").upper() == "PALETTE COLOR":
-        grey, warnings = _luminance(dataset, raw), ("a colour image that shows grey was turned into grey",)
+        grey = _luminance(dataset, raw)
+        warnings: tuple[str, ...] = ("a colour image that shows grey was turned into grey",)
     else:
-        grey, warnings = _to_grey(header, raw)
+        grey, table = _to_grey(header, raw)
+        warnings = table.warnings
     orientation, assumed = _orientation_of(header)
     if assumed:
         warnings += ("image orientation is not stated; the standard display was assumed",)
@@ -115,6 +123,8 @@ def read_radiograph(dataset: Dataset) -> Radiograph:
         orientation_assumed=assumed,
         orientation=orientation,
         warnings=warnings,
+        chosen_range=table.chosen_range if table else None,
+        inverted=table is not None and table.inverted,
     )
 
 
@@ -184,14 +194,14 @@ def _check_declared_size(dataset: Dataset) -> None:
         )
 
 
-def _to_grey(header: Dataset, raw: NDArray[np.uint16]) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+def _to_grey(header: Dataset, raw: NDArray[np.uint16]) -> tuple[NDArray[np.float32], GreyTable]:
     step = max(1, int((raw.size / _HISTOGRAM_PIXELS) ** 0.5))
     sample = raw[::step, ::step].ravel()
     histogram = np.bincount(sample, minlength=1 << (8 * raw.itemsize))
     histogram[raw.max()] += 1
     table = grey_table(header, histogram.astype(np.int64, copy=False))
     # cv2.LUT takes 16-bit images from OpenCV 5 on; numpy's indexing takes thirty times as long.
-    return np.asarray(cv2.LUT(np.ascontiguousarray(raw), table.grey), dtype=np.float32), table.warnings
+    return np.asarray(cv2.LUT(np.ascontiguousarray(raw), table.grey), dtype=np.float32), table
 
 
 def _luminance(dataset: Dataset, raw: NDArray[np.uint16]) -> NDArray[np.float32]:
