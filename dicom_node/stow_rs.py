@@ -2,7 +2,7 @@
 
 The requests are built here and not by dicomweb-client, which would encode each instance anew, part them
 with a boundary that is the same everywhere (so that an image could smuggle in another), and drop what a
-server says of an instance that it refuses. Searching (QIDO-RS) is dicomweb-client's.
+server says of an instance that it refuses.
 """
 
 from __future__ import annotations
@@ -10,18 +10,17 @@ from __future__ import annotations
 import json
 import logging
 import secrets
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import requests
-from dicomweb_client.web import DICOMwebClient
 
 from dicom_node.errors import AssociationFailed
 from dicom_node.outgoing import read_file_meta
 from dicom_node.storage_scu import StoreOutcome
-from dicom_node.web_session import AnswerTooLong, RemoteWeb, open_session, reaching
+from dicom_node.web_search import ABOUT_THE_CALL, asking, refusal, search_client, status_of, values
+from dicom_node.web_session import AnswerTooLong, RemoteWeb, open_session
 
 __all__ = ["RemoteWeb", "echo_on_web", "holds", "store_on_web"]
 
@@ -39,20 +38,6 @@ _SOP_INSTANCE_UID, _REFERENCED_SOP_INSTANCE_UID = "00080018", "00081155"
 
 _ABOUT_THE_INSTANCE = {415: TRANSFER_SYNTAX_NOT_SUPPORTED, 500: PROCESSING_FAILURE}
 """What an HTTP status says in PS3.18 I.2.2's terms; other 4xx: cannot understand."""
-
-_ABOUT_THE_CALL = {
-    401: "does not accept the credentials: check username and password, or the token",
-    403: "lets these credentials not store: allow it there",
-    404: "has no DICOMweb service at this URL: check it",
-    405: "has no STOW-RS at this URL: check it",
-    406: "does not answer in JSON, as PS3.18 asks of it",
-    407: "is behind a proxy that wants credentials: go round it",
-    408: "was not sent everything in time: see the network",
-    421: "is another server than the one that was named: check the URL",
-    425: "wants to be called again later",
-    429: "wants to be called less often",
-}
-"""HTTP statuses that say nothing of the instance: it is sent again later."""
 
 
 def store_on_web(remote: RemoteWeb, instances: Sequence[bytes]) -> tuple[StoreOutcome, ...]:
@@ -108,7 +93,7 @@ def holds(remote: RemoteWeb, sop_instance_uid: str) -> bool:
     AssociationFailed
         If the server cannot be reached or does not answer the question.
     """
-    with open_session(remote) as session, _asking(remote):
+    with open_session(remote) as session, asking(remote):
         return _has(session, remote, sop_instance_uid)
 
 
@@ -120,12 +105,12 @@ def echo_on_web(remote: RemoteWeb) -> None:
     AssociationFailed
         If it does not.
     """
-    with open_session(remote) as session, _asking(remote):
+    with open_session(remote) as session, asking(remote):
         try:
-            _client(session, remote).search_for_studies(limit=1)
+            search_client(session, remote).search_for_studies(limit=1)
         except requests.HTTPError as error:
             # a server that stores and cannot search says so
-            if _status_of(error) not in (400, 405, 406, 501):
+            if status_of(error) not in (400, 405, 406, 501):
                 raise
 
 
@@ -133,12 +118,12 @@ def _store(session: requests.Session, remote: RemoteWeb, uid: str, encoded: byte
     body, headers = _multipart(encoded)
     url = f"{remote.url.rstrip('/')}/studies"
     with (
-        _asking(remote),
+        asking(remote),
         session.post(url, data=body, headers=headers, timeout=remote.timeout_s, stream=True) as response,
     ):
         http_status, answer = response.status_code, _read_answer(response, uid)
     if not _is_verdict(http_status):
-        raise AssociationFailed(_refusal(remote, http_status))
+        raise AssociationFailed(refusal(remote, http_status))
     status = _judge(http_status, answer)
     if status is None or not StoreOutcome(uid, status).succeeded:
         status = _look_again(session, remote, uid, http_status, status)
@@ -155,7 +140,7 @@ def _look_again(
 ) -> int | None:
     """Search for an instance of which the answer says nothing, or that it is refused."""
     try:
-        with _asking(remote):
+        with asking(remote):
             held = _has(session, remote, uid)
     except AssociationFailed:
         # a server that cannot be searched: what its 200 means stands in PS3.18
@@ -195,24 +180,17 @@ def _read_answer(response: requests.Response, uid: str) -> _Answer:
         told = json.loads(response.content)
     except (AnswerTooLong, ValueError, RecursionError):
         return _Answer()
-    for item in (*_values(told, _FAILED_SOP_SEQUENCE), *_values(told, _OTHER_FAILURES_SEQUENCE)):
+    for item in (*values(told, _FAILED_SOP_SEQUENCE), *values(told, _OTHER_FAILURES_SEQUENCE)):
         return _Answer(failure=_as_failure(_number(item, _FAILURE_REASON)))
-    for item in _values(told, _REFERENCED_SOP_SEQUENCE):
-        if uid in _values(item, _REFERENCED_SOP_INSTANCE_UID):
+    for item in values(told, _REFERENCED_SOP_SEQUENCE):
+        if uid in values(item, _REFERENCED_SOP_INSTANCE_UID):
             return _Answer(stored=_as_warning(_number(item, _WARNING_REASON)))
     return _Answer()
 
 
-def _values(item: Any, name: str) -> list[Any]:
-    """Return an attribute's values in the DICOM JSON model (PS3.18 F.2.2); none where it is not that."""
-    attribute = item.get(name) if isinstance(item, dict) else None
-    values = attribute.get("Value") if isinstance(attribute, dict) else None
-    return values if isinstance(values, list) else []
-
-
 def _number(item: Any, name: str) -> int | None:
-    values = _values(item, name)
-    return values[0] if values and type(values[0]) is int and 0 <= values[0] <= 0xFFFF else None
+    found = values(item, name)
+    return found[0] if found and type(found[0]) is int and 0 <= found[0] <= 0xFFFF else None
 
 
 def _as_failure(reason: int | None) -> int:
@@ -232,7 +210,7 @@ def _as_warning(reason: int | None) -> int:
 
 def _is_verdict(http_status: int) -> bool:
     """Say whether an HTTP status is about the instance, and not about the call."""
-    if http_status in _ABOUT_THE_CALL:
+    if http_status in ABOUT_THE_CALL:
         return False
     return 200 <= http_status < 300 or 400 <= http_status <= 500
 
@@ -247,36 +225,8 @@ def _judge(http_status: int, answer: _Answer) -> int | None:
     return _ABOUT_THE_INSTANCE.get(http_status, CANNOT_UNDERSTAND)
 
 
-def _refusal(remote: RemoteWeb, http_status: int) -> str:
-    if 300 <= http_status < 400:
-        why = "points to another URL: set it to that one, if it is the right one"
-    else:
-        why = _ABOUT_THE_CALL.get(http_status, "cannot answer at present: see its log")
-    return f"{remote} {why} (HTTP {http_status})"
-
-
-@contextmanager
-def _asking(remote: RemoteWeb) -> Iterator[None]:
-    with reaching(remote):
-        try:
-            yield
-        except requests.HTTPError as error:
-            raise AssociationFailed(_refusal(remote, _status_of(error))) from None
-        except (AnswerTooLong, ValueError, RecursionError):
-            raise AssociationFailed(f"{remote} does not answer as a DICOMweb server: check the URL") from None
-
-
-def _status_of(error: requests.HTTPError) -> int:
-    return error.response.status_code if error.response is not None else 0
-
-
 def _has(session: requests.Session, remote: RemoteWeb, uid: str) -> bool:
-    found = _client(session, remote).search_for_instances(search_filters={"SOPInstanceUID": uid}, limit=1)
-    return any(uid in _values(item, _SOP_INSTANCE_UID) for item in found)
-
-
-def _client(session: requests.Session, remote: RemoteWeb) -> DICOMwebClient:
-    client = DICOMwebClient(remote.url.rstrip("/"), session=session, timeout=remote.timeout_s)
-    # when to try again is the caller's to decide
-    client.set_http_retry_params(retry=False)
-    return client
+    found = search_client(session, remote).search_for_instances(
+        search_filters={"SOPInstanceUID": uid}, limit=1
+    )
+    return any(uid in values(item, _SOP_INSTANCE_UID) for item in found)

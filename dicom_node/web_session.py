@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import ssl
 import time
 from collections.abc import Iterator
@@ -23,8 +24,9 @@ from dicom_node.tls import TLSFiles, client_context, explain
 MAXIMUM_RESPONSE_BYTES = 1024 * 1024
 """How much of an answer is read; one instance's needs some hundred bytes."""
 
-# dicomweb-client logs a server's remarks word by word
+# dicomweb-client logs a server's remarks word by word, and both the URL, which may name a patient
 logging.getLogger("dicomweb_client.web").setLevel(logging.ERROR)
+logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
 
 
 @dataclass(frozen=True)
@@ -80,13 +82,24 @@ class RemoteWeb:
 
 
 @contextmanager
-def open_session(remote: RemoteWeb) -> Iterator[requests.Session]:
+def open_session(
+    remote: RemoteWeb, maximum_bytes: int = MAXIMUM_RESPONSE_BYTES, within_s: float = math.inf
+) -> Iterator[requests.Session]:
     """Open an HTTP session with a server for the time of a ``with`` block.
 
     The environment has no say in it: neither proxies nor credentials of a ``.netrc`` are used. Redirects
     are never followed, so that credentials and images go to the server that was named and to no other.
-    Of an answer, at most ``MAXIMUM_RESPONSE_BYTES`` are read; a longer one ends in ``AnswerTooLong``, and
-    a redirect in ``requests.HTTPError``.
+    Of an answer, at most ``maximum_bytes`` are read; a longer one ends in ``AnswerTooLong``, and a redirect
+    in ``requests.HTTPError``.
+
+    Parameters
+    ----------
+    remote : RemoteWeb
+        Whom to call.
+    maximum_bytes : int
+        How much of one answer is read.
+    within_s : float
+        Seconds that all requests together may take; what goes beyond ends in ``requests.Timeout``.
 
     Raises
     ------
@@ -94,7 +107,7 @@ def open_session(remote: RemoteWeb) -> Iterator[requests.Session]:
         If a certificate file cannot be used: calling again helps once a person has mended it.
     """
     try:
-        session = _Session(remote)
+        session = _Session(remote, maximum_bytes, within_s)
     except TLSUnusable as error:
         raise AssociationFailed(f"{remote} cannot be called: {error}") from error
     with session:
@@ -122,8 +135,10 @@ class AnswerTooLong(requests.RequestException):
 
 
 class _Session(requests.Session):
-    def __init__(self, remote: RemoteWeb) -> None:
+    def __init__(self, remote: RemoteWeb, maximum_bytes: int, within_s: float) -> None:
         super().__init__()
+        self._maximum_bytes = maximum_bytes
+        self._ends_at = time.monotonic() + within_s
         self.trust_env = False
         self.auth = _credentials(remote)
         self.headers["Accept-Encoding"] = "identity"
@@ -136,12 +151,16 @@ class _Session(requests.Session):
         """Send without following a redirect, and bound the answer."""
         # dicomweb-client leaves the port out of it
         request.headers.pop("Host", None)
+        left_s = self._ends_at - time.monotonic()
+        if left_s <= 0:
+            raise requests.Timeout("no time left")
+        options["timeout"] = min(left_s, self._seconds / 2)
         read_later = options.get("stream", False)
         response = super().send(request, **(options | {"stream": True, "allow_redirects": False}))
         if 300 <= response.status_code < 400:
             response.close()
             raise requests.HTTPError(response=response)
-        response.raw = _Bounded(response.raw, self._seconds)
+        response.raw = _Bounded(response.raw, self._maximum_bytes, min(self._seconds, left_s))
         if not read_later:
             _ = response.content
         return response
@@ -166,9 +185,9 @@ class _TLSAdapter(HTTPAdapter):
 class _Bounded:
     """A body that fails instead of going on for ever."""
 
-    def __init__(self, raw: Any, seconds: float) -> None:
+    def __init__(self, raw: Any, maximum_bytes: int, seconds: float) -> None:
         self._raw = raw
-        self._left = MAXIMUM_RESPONSE_BYTES
+        self._left = maximum_bytes
         self._deadline = time.monotonic() + seconds
 
     def close(self) -> None:
