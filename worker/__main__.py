@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Sequence
 from functools import wraps
@@ -128,49 +127,20 @@ def health(settings: Settings, role: str, queues: str) -> None:
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list instead of a table.")
 @click.option("--csv", "csv_file", type=click.Path(path_type=Path), help="Write a line per image.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for SR, SC and PNG of each image.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for PNG and objects of each image.")
+@click.option("--objects", default="sr,sc", show_default=True, help="What --out holds: sr, sc, gsps, seg.")
 @click.option("--algorithm", type=click.Choice(["two-stage"]), help="Default: the setting.")
-def score(
-    settings: Settings,
-    paths: Sequence[Path],
-    as_json: bool,
-    csv_file: Path | None,
-    out: Path | None,
-    algorithm: str | None,
-) -> int:
+def score(settings: Settings, /, paths: Sequence[Path], **options: Any) -> int:
     """Score DICOM files or folders (PNG and JPEG for research) without a node.
+
+    Films of one patient (same Patient ID, issuer and birth date) are compared with those taken before, as
+    far as they are among the files.
 
     Exit code: 0 all scored, 3 some not assessable or not eligible, 1 an error.
     """
-    from rich.progress import track  # noqa: PLC0415
+    from worker.score_command import ScoreOptions, score_paths  # noqa: PLC0415
 
-    from worker import offline, tables  # noqa: PLC0415
-    from worker.service import load_scorer  # noqa: PLC0415
-
-    files = offline.find_files(paths)
-    if not files:
-        raise WorkerError("no files found there: name DICOM, PNG or JPEG files, or folders that hold some")
-    scorer = load_scorer(settings.model_copy(update={"algorithm": algorithm or settings.algorithm}))
-    stderr = tables.open_console(stderr=True)
-    results = list(
-        track(
-            offline.score_files(files, scorer, out),
-            description="scoring",
-            total=len(files),
-            console=stderr,
-            disable=not stderr.is_terminal,
-        )
-    )
-    if as_json:
-        records = [{"path": str(result.path), **result.record} for result in results]
-        click.echo(json.dumps(records, indent=2))
-    elif len(results) == 1:
-        tables.print_zones(tables.open_console(), results[0].record)
-    else:
-        tables.print_results(tables.open_console(), [(result.path.name, result.record) for result in results])
-    if csv_file:
-        offline.write_csv(results, csv_file)
-    outcomes = {result.record["outcome"] for result in results}
+    outcomes = score_paths(settings, paths, ScoreOptions(**options))
     if "error" in outcomes:
         return _EXIT_ERROR
     return _EXIT_SCORED if outcomes == {"scored"} else _EXIT_NOT_ALL_SCORED

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,20 +15,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicom_node.errors import DicomNodeError, NotEligible
-from dicom_node.report import ReportBasis, ReportSettings, build_report
-from dicom_node.secondary_capture import render_overlay
-from models.result import ZONE_ORDER
+from dicom_node.prior import PriorResult, ReportBasis, acquired_at, figures_of
+from models.result import ZONE_ORDER, SeverityResult
 from worker.errors import WorkerError
 from worker.pipeline import assess, describe
+from worker.serial_films import PICTURE_SUFFIXES, Film, by_patient
 from worker.stages import Scorer
 from worker.summary import refuse, summarise
 
 if TYPE_CHECKING:
-    from dicom_node.pixels import Radiograph
-    from models.result import Result
+    from dicom_node.instance import InstanceReference
+    from worker.output_folder import OutputFolder
 
-PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
-"""For research: such files carry no header, so view, side and identity are the user's to know."""
+MAX_PRIORS = 12
+"""How many earlier results of a patient a record and a report name: the latest."""
+
+_ZONES = tuple(f"{side}_{level}" for side, level in ZONE_ORDER)
+_FOUND = (
+    *("sop_instance_uid", "acquired_at", "algorithm", "outcome", "score", "score_max", "fraction"),
+    *("reason", "message"),
+)
+_FIGURES = ("fraction", "score")
 
 
 class UnreadableFile(WorkerError):
@@ -69,8 +75,13 @@ def find_files(paths: Iterable[Path]) -> tuple[Path, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def score_files(files: Iterable[Path], scorer: Scorer, out: Path | None = None) -> Iterator[OfflineResult]:
+def score_files(
+    files: Iterable[Path], scorer: Scorer, out: OutputFolder | None = None
+) -> Iterator[OfflineResult]:
     """Score file after file; one file's trouble becomes its record and ends nothing else.
+
+    Films of one patient, told by Patient ID, issuer and birth date, are scored in the order in which they
+    were taken, and the earlier ones are the priors of the later ones.
 
     Parameters
     ----------
@@ -78,48 +89,40 @@ def score_files(files: Iterable[Path], scorer: Scorer, out: Path | None = None) 
         DICOM files, or pictures by their suffix.
     scorer : Scorer
         The algorithm.
-    out : pathlib.Path, optional
-        Folder for ``NAME.sr.dcm``, ``NAME.sc.dcm`` and ``NAME.png`` of each image; pictures get the PNG only.
+    out : OutputFolder, optional
+        Where reports and pictures go.
 
     Yields
     ------
     OfflineResult
         In the order of ``files``.
     """
-    taken: set[str] = set()
-    for path in files:
-        try:
-            record = _score_file(path, scorer, out, taken)
-        except NotEligible as refusal:
-            record = refuse(None, "not-eligible", refusal.reason, refusal.message)
-        except (DicomNodeError, WorkerError) as error:
-            record = refuse(None, "error", "unreadable", str(error))
-        except Exception as error:
-            record = refuse(None, "error", "scoring-error", f"unexpected {describe(error)}")
-        yield OfflineResult(path, record)
+    ahead: dict[int, OfflineResult] = {}
+    due = 0
+    for films in by_patient(files):
+        for film, record in _score_patient(films, scorer, out):
+            ahead[film.position] = OfflineResult(film.path, record)
+            while due in ahead:
+                yield ahead.pop(due)
+                due += 1
 
 
 def write_csv(results: Iterable[OfflineResult], path: Path) -> None:
-    """Write one line per image: path, outcome, score, and fraction and score of every zone.
+    """Write one line per image: path, outcome, score, fraction and score of every zone, and their change.
 
     Raises
     ------
     UnreadableFile
         When the file cannot be written.
     """
-    zones = [f"{side}_{level}" for side, level in ZONE_ORDER]
-    names = ["path", "sop_instance_uid", "algorithm", "outcome", "score", "score_max", "reason", "message"]
-    columns = [*names, *(f"{zone}_{what}" for zone in zones for what in ("fraction", "score"))]
+    zones = [f"{zone}_{what}" for zone in _ZONES for what in _FIGURES]
+    change = ["change_since", *(f"{name}_change" for name in ("score", "fraction", *zones))]
     try:
         with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, columns)
+            writer = csv.DictWriter(file, ["path", *_FOUND, *zones, *change])
             writer.writeheader()
             for result in results:
-                row = {name: result.record[name] for name in names[1:]} | {"path": str(result.path)}
-                for zone in result.record["zones"]:
-                    for what in ("fraction", "score"):
-                        row[f"{zone['side']}_{zone['level']}_{what}"] = zone[what]
-                writer.writerow(row)
+                writer.writerow({"path": str(result.path), **_csv_row(result.record)})
     except OSError as error:
         raise UnreadableFile(
             f"{path} cannot be written ({error.strerror}): check folder and rights"
@@ -141,40 +144,96 @@ def read_picture(path: Path) -> NDArray[np.float32]:
     return np.asarray(picture, np.float32) / np.float32(white)
 
 
-def _score_file(path: Path, scorer: Scorer, out: Path | None, taken: set[str]) -> dict[str, Any]:
+def _csv_row(record: Mapping[str, Any]) -> dict[str, Any]:
+    row = {name: record[name] for name in _FOUND} | _zones_in_columns(record["zones"])
+    change = record["change"]
+    if change is None:
+        return row
+    differences = {name: change[name] for name in _FIGURES} | _zones_in_columns(change["zones"])
+    return (
+        row
+        | {"change_since": change["since"]}
+        | {f"{name}_change": value for name, value in differences.items()}
+    )
+
+
+def _zones_in_columns(zones: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    return {f"{zone['side']}_{zone['level']}_{what}": zone[what] for zone in zones for what in _FIGURES}
+
+
+def _score_patient(
+    films: Iterable[Film], scorer: Scorer, out: OutputFolder | None
+) -> Iterator[tuple[Film, dict[str, Any]]]:
+    """Score films of one patient, oldest first; of one moment, none is another's prior."""
+    known: dict[str, PriorResult] = {}
+    for film in films:
+        at = film.acquired_at
+        priors = [prior for prior in known.values() if at is not None and prior.acquired_at < at]
+        told = None
+        try:
+            if film.path.suffix.lower() in PICTURE_SUFFIXES:
+                record = _score_picture(film.path, scorer, out)
+            else:
+                record, told = _score_film(film.path, scorer, tuple(priors[-MAX_PRIORS:]), out)
+        except NotEligible as refusal:
+            record = refuse(None, "not-eligible", refusal.reason, refusal.message)
+        except (DicomNodeError, WorkerError) as error:
+            record = refuse(None, "error", "unreadable", str(error))
+        except Exception as error:
+            record = refuse(None, "error", "scoring-error", f"unexpected {describe(error)}")
+        if told is not None:
+            known.setdefault(told.sop_instance_uid, told)
+        yield film, record
+
+
+def _score_picture(path: Path, scorer: Scorer, out: OutputFolder | None) -> dict[str, Any]:
     started = time.monotonic()
     try:
-        if path.suffix.lower() in PICTURE_SUFFIXES:
-            pixels, radiograph = read_picture(path), None
-            result = scorer.score(pixels)
-            uid = None
-        else:
-            radiograph, result = assess(path.read_bytes(), scorer)
-            pixels, uid = radiograph.pixels, str(radiograph.dataset.SOPInstanceUID)
+        pixels = read_picture(path)
     except OSError as error:
-        raise UnreadableFile(f"{path} cannot be read ({error.strerror}): check path and rights") from None
-    noted = () if radiograph is None else radiograph.warnings
-    record = summarise(uid, result, noted, time.monotonic() - started)
+        raise _unreadable(path, error) from None
+    result = scorer.score(pixels)
+    record = summarise(None, result, (), time.monotonic() - started)
     if out is not None:
-        _write_out(_free_name(path, taken), out, pixels, radiograph, result)
+        out.write_picture(path, pixels, result)
     return record
 
 
-def _free_name(path: Path, taken: set[str]) -> str:
-    name = path.stem
-    if name in taken:
-        name = f"{name}-{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
-    taken.add(name)
-    return name
+def _score_film(
+    path: Path, scorer: Scorer, priors: tuple[PriorResult, ...], out: OutputFolder | None
+) -> tuple[dict[str, Any], PriorResult | None]:
+    started = time.monotonic()
+    try:
+        encoded = path.read_bytes()
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    radiograph, result = assess(encoded, scorer)
+    uid, at = str(radiograph.dataset.SOPInstanceUID), acquired_at(radiograph.dataset)
+    basis = ReportBasis(datetime.now(UTC), priors)
+    elapsed_s = time.monotonic() - started
+    record = summarise(uid, result, radiograph.warnings, elapsed_s, acquired_at=at, basis=basis)
+    report = None if out is None else out.write_report(path, radiograph, result, basis)
+    if at is None or not isinstance(result, SeverityResult):
+        return record, None
+    return record, _as_prior(uid, at, result, report)
 
 
-def _write_out(
-    name: str, out: Path, pixels: NDArray[np.float32], radiograph: Radiograph | None, result: Result
-) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    rgb = render_overlay(pixels, result)
-    cv2.imwrite(str(out / f"{name}.png"), cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
-    if radiograph is not None:
-        report = build_report(radiograph, result, ReportSettings(), ReportBasis(datetime.now(UTC)))
-        for kind, encoded in report.instances.items():
-            (out / f"{name}.{kind}.dcm").write_bytes(encoded)
+def _unreadable(path: Path, error: OSError) -> UnreadableFile:
+    return UnreadableFile(f"{path} cannot be read ({error.strerror}): check path and rights")
+
+
+def _as_prior(
+    uid: str, at: datetime, result: SeverityResult, report: InstanceReference | None
+) -> PriorResult:
+    return PriorResult(
+        sop_instance_uid=uid,
+        acquired_at=at,
+        algorithm=result.algorithm.name,
+        version=result.algorithm.version,
+        digest=result.algorithm.digest,
+        score=result.score,
+        score_max=result.score_max,
+        percent=result.percent if result.measures_opacity else None,
+        zones=figures_of(result),
+        report=report,
+    )

@@ -32,6 +32,7 @@ def run(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
         (["nonsense"], {}, "No such command"),
         (["score"], {}, "Missing argument"),
         (["score", "/does/not/exist"], {}, "does not exist"),
+        (["score", "/", "--objects", "sr,pdf"], {}, "name one or more of sr, sc, gsps, seg"),
         (["status", "--config", "/does/not/exist"], {}, "cannot be read"),
         (["status"], {"CXR_PRT": "1"}, "CXR_PRT"),
         (["work", "--queues", "everything"], {}, "only score and deliver"),
