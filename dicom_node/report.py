@@ -9,10 +9,12 @@ from pydicom.dataset import Dataset
 
 from dicom_node.instance import OBJECT_KINDS, ObjectKind, Report
 from dicom_node.pixels import Radiograph
+from dicom_node.presentation_state import build_presentation_state
 from dicom_node.prior import ReportBasis
 from dicom_node.report_context import ReportContext
 from dicom_node.report_settings import ReportSettings
 from dicom_node.secondary_capture import build_secondary_capture
+from dicom_node.segmentation import build_segmentation
 from dicom_node.structured_report import build_structured_report
 from models.result import Result
 
@@ -21,6 +23,8 @@ __all__ = ["ReportBasis", "ReportSettings", "build_report"]
 _BUILDERS: Mapping[ObjectKind, Callable[[ReportContext], Dataset]] = {
     "sr": build_structured_report,
     "sc": build_secondary_capture,
+    "gsps": build_presentation_state,
+    "seg": build_segmentation,
 }
 
 

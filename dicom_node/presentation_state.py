@@ -1,0 +1,108 @@
+"""A result drawn on its own film, to be shown and hidden by the viewer: a Softcopy Presentation State.
+
+Grayscale (PS3.3 A.33.1), or Color (A.33.2) for the few radiographs that were stored in colour.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import highdicom as hd
+from pydicom.dataset import Dataset
+
+from dicom_node.header import integer, items, text
+from dicom_node.identity import MANUFACTURER, MODEL_NAME
+from dicom_node.presentation_graphics import (
+    displayed_corners,
+    graphic_annotations,
+    layers,
+    spatial_transformation,
+)
+from dicom_node.report_context import ReportContext
+from dicom_node.softcopy_greyscale import greyscale_transformations
+from dicom_node.source_header import without_names
+from dicom_node.structured_report import finish
+
+SERIES_NUMBER = 9803
+
+
+def build_presentation_state(context: ReportContext) -> Dataset:
+    """Build the presentation state of one radiograph's result.
+
+    Parameters
+    ----------
+    context : ReportContext
+        Masks of its result lie in the geometry of ``radiograph.pixels``; what is drawn refers to the
+        stored image, which the presentation state turns into the standard display.
+
+    Returns
+    -------
+    pydicom.dataset.Dataset
+        A Grayscale Softcopy Presentation State with file meta information (Color for a source in
+        colour): outlines of lungs, zones and opacity and the figures in graphic layers of their own, the
+        greys as they were scored; with equal contexts equal in every element.
+    """
+    result, moment = context.result, context.moment
+    source = _source(context)
+    colour = source.SamplesPerPixel == 3 or source.PhotometricInterpretation == "PALETTE COLOR"
+    drawn = layers(context)
+    specific: dict[str, Any] = {} if colour else greyscale_transformations(context.radiograph)
+    kind: Any = hd.pr.ColorSoftcopyPresentationState if colour else hd.pr.GrayscaleSoftcopyPresentationState
+    state: Dataset = kind(
+        referenced_images=[source],
+        series_instance_uid=context.uid("GSPS series"),
+        series_number=SERIES_NUMBER,
+        sop_instance_uid=context.uid("GSPS"),
+        instance_number=1,
+        manufacturer=MANUFACTURER,
+        manufacturer_model_name=MODEL_NAME,
+        software_versions=f"{result.algorithm.name} {result.algorithm.version}"[:64],
+        device_serial_number=result.algorithm.digest[:32],
+        content_label="AI_SEVERITY",
+        content_description="Lungs, opacity and scores found by an AI, for research",
+        content_qualification=hd.ContentQualificationValues.RESEARCH,
+        graphic_annotations=graphic_annotations(drawn, source),
+        graphic_layers=[layer.described(order) for order, layer in enumerate(drawn, 1)],
+        series_description="Research: AI lung opacity outlines",
+        series_date=moment.date(),
+        series_time=moment.time(),
+        specific_character_set=None,
+        **specific,
+    )
+    _hang(state, context)
+    # CHEST is not a paired part, so Laterality may be absent (PS3.3 C.7.3.1).
+    state.BodyPartExamined = "CHEST"
+    state.PresentationCreationDate = moment.strftime("%Y%m%d")
+    state.PresentationCreationTime = moment.strftime("%H%M%S")
+    finish(state, context)
+    return state
+
+
+def read_presentation_texts(state: Dataset) -> tuple[str, ...]:
+    """Return the texts of a presentation state, each as one line, in the order in which they stand."""
+    return tuple(
+        " ".join(text(one, "UnformattedTextValue").split())
+        for annotation in items(state, "GraphicAnnotationSequence")
+        for one in items(annotation, "TextObjectSequence")
+    )
+
+
+def _source(context: ReportContext) -> Dataset:
+    """Return the header with what highdicom asks of an image it annotates."""
+    source = without_names(context.header)
+    image = context.radiograph.dataset
+    source.SamplesPerPixel = integer(image, "SamplesPerPixel", 1)
+    source.PhotometricInterpretation = text(image, "PhotometricInterpretation").upper()
+    return source
+
+
+def _hang(state: Dataset, context: ReportContext) -> None:
+    """Turn the stored image into the standard display, and show all of it (PS3.3 C.10.4, C.10.6)."""
+    rotation, flip = spatial_transformation(context)
+    if rotation or flip:
+        state.ImageRotation, state.ImageHorizontalFlip = rotation, "Y" if flip else "N"
+    area = state.DisplayedAreaSelectionSequence[0]
+    (
+        area.DisplayedAreaTopLeftHandCorner,
+        area.DisplayedAreaBottomRightHandCorner,
+    ) = displayed_corners(context)
