@@ -57,6 +57,16 @@ VALUE_INDETERMINATE = Code("114011", "DCM", "Value indeterminate")  # CID 42
 NOT_ATTEMPTED = Code("114007", "DCM", "Measurement not attempted")
 COMMENT = Code("121106", "DCM", "Comment")
 
+INCREASED = Code("35105006", "SCT", "Increased")
+DECREASED = Code("1250004", "SCT", "Decreased")  # CID 3642
+NO_CHANGE = Code("260388006", "SCT", "No change")  # CID 3235
+
+CHEST = Code("51185008", "SCT", "Chest")
+IMAGE_VIEW: dict[str, Code] = {  # CID 4010
+    "PA": Code("272479007", "SCT", "postero-anterior"),
+    "AP": Code("399348003", "SCT", "antero-posterior"),
+}
+
 # CID 29 Acquisition Modality
 MODALITY: dict[str, Code] = {
     "CR": Code("CR", "DCM", "Computed Radiography"),
@@ -74,6 +84,8 @@ TOTAL_SCORE: dict[int, Code] = {
     6: _private("LUNG-SEV-0-6", "Lung opacity severity score, 0 to 6"),
     18: _private("BRIXIA-0-18", "Brixia score, 0 to 18"),
 }
+SCORE_MAX: dict[str, int] = {"two-stage": 6, "bs-net": 18}
+"""Scheme by algorithm, for results without a score."""
 ZONE_SCORE: dict[int, Code] = {
     6: _private("ZONE-SEV-0-1", "Lung zone severity score, 0 or 1"),
     18: _private("BRIXIA-ZONE-0-3", "Brixia score of lung zone, 0 to 3"),
@@ -85,9 +97,31 @@ INVOLVED: tuple[Code, ...] = tuple(
     _private(f"INVOLVED-{letter}", f"{side.capitalize()} {level} lung zone counted as involved by opacity")
     for letter, (side, level) in zip("ABCDEF", ZONE_ORDER, strict=True)
 )
+PRIOR_SCORE = _private("PRIOR-SCORE", "Prior score")
+PRIOR_SHARE = _private("PRIOR-SHARE", "Prior opacified share")
+SCORE_CHANGE = _private("SCORE-CHANGE", "Score change since prior")
+SHARE_CHANGE = _private("SHARE-CHANGE", "Opacified share change since prior")
+"""Now minus then: points, or percentage points."""
+COMPARED = _private("COMPARED", "Lung severity score compared with prior")
+COMPARED_ZONE: tuple[Code, ...] = tuple(
+    _private(f"COMPARED-{letter}", f"{side.capitalize()} {level} lung zone score compared with prior")
+    for letter, (side, level) in zip("ABCDEF", ZONE_ORDER, strict=True)
+)
 REASON = _private("NO-SCORE-REASON", "Reason why no score could be given")
 NOT_ASSESSABLE_REASON: dict[NotAssessableReason, Code] = {
     NotAssessableReason.NO_LUNGS: _private("NO-LUNGS", "No lungs found"),
     NotAssessableReason.ONE_LUNG: _private("ONE-LUNG", "Only one lung found"),
     NotAssessableReason.IMPLAUSIBLE_LUNGS: _private("IMPLAUS-LUNGS", "Lung outlines implausible"),
 }
+
+# What a reader may answer: see dicom_node/assessment.py.
+ASSESSMENT = _private("ASSESSMENT", "Assessment of the AI result")
+ACCEPTED = _private("ACCEPTED", "AI result accepted")
+REJECTED = _private("REJECTED", "AI result rejected")
+CORRECTED = _private("CORRECTED", "AI result corrected")
+AGREEMENT = Code("122775", "DCM", "Agreement with prior findings")  # CID 3217
+DISAGREEMENT = Code("122776", "DCM", "Disagreement with prior findings")
+REJECTION_NOTES: tuple[Code, ...] = (  # CID 7011, PS3.16 CID 7010; IHE RAD TF IOCM
+    Code("113001", "DCM", "Rejected for Quality Reasons"),
+    Code("113037", "DCM", "Rejected for Patient Safety Reasons"),
+)

@@ -20,12 +20,10 @@ from highdicom.sr import (
     ContainerContentItem,
     ContentSequence,
     FindingSite,
-    ImageContentItem,
     ImageRegion,
     LanguageOfContentItemAndDescendants,
     Measurement,
     MeasurementReport,
-    NumContentItem,
     ObservationContext,
     ObserverContext,
     PlanarROIMeasurementsAndQualitativeEvaluations,
@@ -41,12 +39,12 @@ from pydicom.sr.codedict import codes as standard
 from pydicom.sr.coding import Code
 
 from dicom_node import codes, regions
-from dicom_node.header import texts
 from dicom_node.identity import MANUFACTURER, MODEL_NAME, RESEARCH_LABEL
+from dicom_node.image_library import image_library
 from dicom_node.instance import derive_uid
-from dicom_node.rendering import zone_in_words
+from dicom_node.interval_change import change_answers, history_in_words, suffix, total_change, zone_change
+from dicom_node.prior import ZoneFigures
 from dicom_node.report_context import ReportContext
-from dicom_node.source_header import positive_pair
 from models.result import NotAssessable, Result, SeverityResult
 
 _ZONE_LETTERS = "ABCDEF"
@@ -75,7 +73,7 @@ def measurement_report(context: ReportContext) -> MeasurementReport:
         ),
     )
     children = report[0].ContentSequence
-    children.insert(len(children) - 1, _image_library(context))
+    children.insert(len(children) - 1, image_library(context))
     children.append(_qualitative_evaluations(context))
     _separate(report[0])
     return report
@@ -111,47 +109,6 @@ def _separate(container: Dataset) -> None:
         _separate(child)
 
 
-def _image_library(context: ReportContext) -> ContainerContentItem:
-    """TID 1600 with one group and one entry (TID 1601 to 1603)."""
-    header = context.header
-    relation = RelationshipTypeValues.HAS_ACQ_CONTEXT
-    entry = ImageContentItem(
-        name=codes.SOURCE,
-        referenced_sop_class_uid=header.SOPClassUID,
-        referenced_sop_instance_uid=header.SOPInstanceUID,
-        relationship_type=RelationshipTypeValues.CONTAINS,
-    )
-    modality = codes.MODALITY.get(header.Modality, codes.MODALITY_OTHER)
-    described = [
-        CodeContentItem(standard.DCM.Modality, modality, relation),
-        NumContentItem(standard.DCM.PixelDataRows, header.Rows, codes.PIXELS, relationship_type=relation),
-        NumContentItem(
-            standard.DCM.PixelDataColumns, header.Columns, codes.PIXELS, relationship_type=relation
-        ),
-    ]
-    directions = texts(context.radiograph.dataset, "PatientOrientation")
-    if len(directions) == 2 and all(directions):
-        names = (standard.DCM.PatientOrientationRow, standard.DCM.PatientOrientationColumn)
-        described += [TextContentItem(*pair, relation) for pair in zip(names, directions, strict=True)]
-    spacing = positive_pair(context.radiograph.dataset, "ImagerPixelSpacing")
-    if spacing:
-        names = (standard.DCM.VerticalPixelSpacing, standard.DCM.HorizontalPixelSpacing)
-        described += [
-            NumContentItem(name, value, codes.MILLIMETER, relationship_type=relation)
-            for name, value in zip(names, spacing, strict=True)
-        ]
-    entry.ContentSequence = ContentSequence(described)
-    group = ContainerContentItem(
-        name=standard.DCM.ImageLibraryGroup, relationship_type=RelationshipTypeValues.CONTAINS
-    )
-    group.ContentSequence = ContentSequence([entry])
-    library = ContainerContentItem(
-        name=standard.DCM.ImageLibrary, relationship_type=RelationshipTypeValues.CONTAINS
-    )
-    library.ContentSequence = ContentSequence([group])
-    return library
-
-
 def _qualitative_evaluations(context: ReportContext) -> ContainerContentItem:
     """TID 1500 rows 12 to 14: coded answers, then comments."""
     result = context.result
@@ -159,12 +116,12 @@ def _qualitative_evaluations(context: ReportContext) -> ContainerContentItem:
         answers, comment = _answers(context, result), _scheme_in_words(result)
     else:
         answers = [
-            (codes.TOTAL_SCORE[6], codes.VALUE_INDETERMINATE),
+            (codes.TOTAL_SCORE[codes.SCORE_MAX.get(result.algorithm.name, 6)], codes.VALUE_INDETERMINATE),
             (codes.REASON, codes.NOT_ASSESSABLE_REASON[result.reason]),
             (codes.QUALITY, codes.QUALITY_UNUSABLE),
         ]
         comment = f"No score was given. {result.message}"
-    notes = (f"Note: {warning}" for warning in context.warnings)
+    notes = [*history_in_words(context), *(f"Note: {warning}" for warning in context.warnings)]
     contains = RelationshipTypeValues.CONTAINS
     container = ContainerContentItem(name=codes.QUALITATIVE_EVALUATIONS, relationship_type=contains)
     container.ContentSequence = ContentSequence(
@@ -185,7 +142,7 @@ def _answers(context: ReportContext, result: SeverityResult) -> list[tuple[Code,
         found = codes.YES if zone.score else codes.NO
         answers.append((name, found if zone.area_px else codes.NOT_ATTEMPTED))
     quality = codes.QUALITY_LIMITED if context.warnings else codes.QUALITY_USABLE
-    return [*answers, (codes.QUALITY, quality)]
+    return [*answers, *change_answers(context.change), (codes.QUALITY, quality)]
 
 
 @dataclass(frozen=True)
@@ -207,11 +164,14 @@ def _total_group(
     if result.measures_opacity:
         percent = result.percent
         measurements.append(_measurement(context, codes.LUNG_FRACTION, percent, codes.PERCENT))
+    measurements += total_change(context)
+    change = context.change
+    trend = suffix(change, ZoneFigures(change.score, change.percent) if change else None)
     return _group(
         context,
         _Group(
             kind="total",
-            label=f"AI lung severity TOTAL {result.score} of {result.score_max}",
+            label=f"AI lung severity TOTAL {result.score} of {result.score_max}{trend}",
             site=FindingSite(codes.LUNG, codes.BILATERAL),
             outline=regions.hull(result.lung_mask),
             measurements=tuple(measurements),
@@ -231,7 +191,11 @@ def _zone_group(
         if result.measures_opacity:
             percent = zone.percent
             measurements.append(_measurement(context, codes.ZONE_FRACTION, percent, codes.PERCENT))
-        state = f"{zone.score} of {most}, {zone_in_words(zone, result)}"
+        measurements += zone_change(context, index)
+        change = context.change
+        trend = suffix(change, change.zones[index] if change else None)
+        share = f", {zone.percent} %" if result.measures_opacity else ""
+        state = f"{zone.score} of {most}{share}{trend}"
         outline = regions.outline(result.zone_map == index + 1)
     return _group(
         context,

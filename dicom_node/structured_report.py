@@ -6,13 +6,14 @@ import highdicom as hd
 from pydicom.dataset import Dataset
 
 from dicom_node import codes
-from dicom_node.identity import MANUFACTURER, MODEL_NAME
+from dicom_node.identity import MANUFACTURER, MODEL_NAME, SERIES_NUMBERS
+from dicom_node.interval_change import as_evidence, prior_reports
 from dicom_node.measurement_report import measurement_report
 from dicom_node.report_context import ReportContext
 from dicom_node.source_header import requested_procedures, without_names
 from models.result import NotAssessable
 
-SERIES_NUMBER = 9801
+SERIES_NUMBER = SERIES_NUMBERS["sr"]
 _ACQUISITION_EQUIPMENT = "109101"  # PS3.16 CID 7005
 _CLASSES = {
     "comprehensive": hd.sr.ComprehensiveSR,
@@ -37,8 +38,9 @@ def build_structured_report(context: ReportContext) -> Dataset:
         equal in every element.
     """
     result, moment = context.result, context.moment
+    predecessor = context.basis.predecessor
     report: Dataset = _CLASSES[context.settings.sr_class](
-        evidence=[without_names(context.header)],
+        evidence=[without_names(context.header), *prior_reports(context)],
         content=measurement_report(context)[0],
         series_instance_uid=context.uid("SR series"),
         series_number=SERIES_NUMBER,
@@ -53,6 +55,7 @@ def build_structured_report(context: ReportContext) -> Dataset:
         is_verified=False,
         requested_procedures=requested_procedures(context.radiograph.dataset, context.header.StudyInstanceUID)
         or None,
+        previous_versions=None if predecessor is None else [as_evidence(predecessor)],
         content_qualification=hd.ContentQualificationValues.RESEARCH,
         coding_schemes=[_private_scheme()],
         series_description="Research: AI lung opacity severity",

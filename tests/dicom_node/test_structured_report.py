@@ -118,7 +118,7 @@ def test_a_zero_is_also_said_in_a_code_and_in_words(demo_report):
     assert coded(demo_report, "INVOLVED-A") == ["373067005"]
     assert coded(demo_report, "INVOLVED-C") == ["373066001"]
     assert coded(demo_report, "INVOLVED") == ["373066001"]
-    assert "0 of 1, 0 %" in groups(demo_report)[1].ContentSequence[0].TextValue
+    assert "0 of 1, 0.0 %" in groups(demo_report)[1].ContentSequence[0].TextValue
 
 
 def test_every_container_is_separate_and_every_group_has_a_region(demo_report):
