@@ -6,7 +6,6 @@ while, so that it holds up nothing that is meant for others.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from worker.database import transaction
 from worker.entry import CommitmentRequest, Delivery, DeliveryStatus, EntryStatus, Settlement
-from worker.journal import changed, tell
+from worker.entry_rows import changed, close_when_settled, is_reported, tell
 from worker.retry import retry_at
 from worker.schema import CommitmentRow, DeliveryRow, DestinationRow, EntryRow
 
@@ -105,6 +104,8 @@ class Deliveries:
                 .where(
                     DeliveryRow.sop_instance_uid == delivery.sop_instance_uid,
                     DeliveryRow.destination == delivery.destination,
+                    # A report that was replaced on its way says nothing of the one that replaced it.
+                    DeliveryRow.variant == delivery.variant,
                     *_may_settle(delivery, settlement),
                 )
                 .values(
@@ -179,6 +180,7 @@ class Deliveries:
                 transaction_uid=generate_uid(prefix=None),
                 sop_instance_uid=sop_instance_uid,
                 destination=row.destination,
+                variant=row.variant,
                 requested_at=now,
             )
             session.add(request)
@@ -187,6 +189,7 @@ class Deliveries:
                 transaction_uid=request.transaction_uid,
                 sop_instance_uid=sop_instance_uid,
                 destination=row.destination,
+                variant=row.variant,
                 stored=row.value().stored,
                 asked=_count_requests(session, row),
             )
@@ -210,6 +213,7 @@ class Deliveries:
                 .where(
                     DeliveryRow.sop_instance_uid == request.sop_instance_uid,
                     DeliveryRow.destination == request.destination,
+                    DeliveryRow.variant == request.variant,
                     DeliveryRow.status == DeliveryStatus.STORED,
                     DeliveryRow.due_at.is_not(None),
                 )
@@ -240,12 +244,14 @@ class Deliveries:
                 return None
             entry = session.get_one(EntryRow, request.sop_instance_uid, with_for_update=True)
             row = session.get_one(DeliveryRow, (request.sop_instance_uid, request.destination))
-            if row.status == DeliveryStatus.STORED:
+            if row.variant != request.variant:
+                tell(session, entry.sop_instance_uid, now, f"{row.destination}: a word on a replaced report")
+            elif row.status == DeliveryStatus.STORED:
                 told = _judge(row, result, _count_requests(session, row), now)
                 row.updated_at, row.rung_at = now, None
                 tell(session, entry.sop_instance_uid, now, f"{row.destination}: {told}")
                 session.flush()
-                if row.status == DeliveryStatus.PENDING:
+                if row.status == DeliveryStatus.PENDING and is_reported(entry):
                     entry.status, entry.updated_at = EntryStatus.REPORTED, now
                 else:
                     close_when_settled(session, entry, now)
@@ -277,27 +283,6 @@ def awake(now: datetime) -> ColumnElement[bool]:
     )
 
 
-def close_when_settled(session: Session, entry: EntryRow, now: datetime) -> None:
-    """Give an entry its final state once none of its deliveries is under way."""
-    deliveries: Sequence[DeliveryRow] = session.scalars(
-        select(DeliveryRow)
-        .where(DeliveryRow.sop_instance_uid == entry.sop_instance_uid)
-        .execution_options(populate_existing=True)
-    ).all()
-    states = {row.status for row in deliveries}
-    if states & {DeliveryStatus.PENDING, DeliveryStatus.SENDING}:
-        return
-    asked = [row for row in deliveries if row.asks_commitment]
-    entry.updated_at = now
-    entry.message = "; ".join(f"{row.destination}: {row.message}" for row in deliveries)
-    if DeliveryStatus.FAILED in states:
-        entry.status, entry.reason = EntryStatus.FAILED, "delivery-refused"
-    elif asked and all(row.status == DeliveryStatus.COMMITTED for row in asked):
-        entry.status, entry.reason = EntryStatus.COMMITTED, None
-    else:
-        entry.status, entry.reason = EntryStatus.STORED, None
-
-
 def _may_settle(delivery: Delivery, settlement: Settlement) -> tuple[ColumnElement[bool], ...]:
     if settlement.status is DeliveryStatus.STORED:
         return (DeliveryRow.status.in_((DeliveryStatus.SENDING, DeliveryStatus.PENDING)),)
@@ -320,7 +305,9 @@ def _may_call(session: Session, destination: str, now: datetime) -> bool:
 
 def _count_requests(session: Session, row: DeliveryRow) -> int:
     mine = and_(
-        CommitmentRow.sop_instance_uid == row.sop_instance_uid, CommitmentRow.destination == row.destination
+        CommitmentRow.sop_instance_uid == row.sop_instance_uid,
+        CommitmentRow.destination == row.destination,
+        CommitmentRow.variant == row.variant,
     )
     return session.scalar(select(func.count()).select_from(CommitmentRow).where(mine)) or 0
 

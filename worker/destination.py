@@ -14,6 +14,9 @@ from dicom_node.instance import ObjectKind
 AETitle = Annotated[str, Field(max_length=16, pattern=r"^ *[\x21-\x5b\x5d-\x7e][\x20-\x5b\x5d-\x7e]*$")]
 """PS3.5 6.2: up to 16 characters of the default repertoire without backslash, not only spaces."""
 
+PriorSearch = Literal["", "c-get", "c-move", "qido"]
+"""How an archive is asked for our earlier reports; ``""``: not at all."""
+
 
 class Destination(BaseModel):
     """One PACS that receives results, and in which form: by DIMSE, or by STOW-RS where ``url`` is set.
@@ -42,6 +45,10 @@ class Destination(BaseModel):
         Seconds to keep the association open for an answer on it.
     commitment_timeout_s : float
         Seconds after which an unanswered request is made again.
+    priors : str
+        How to ask for our own earlier reports of a patient, so that a new one can say what has changed:
+        ``c-get``, ``c-move`` (the PACS must know our node under its AE title), ``qido`` for a URL; not at
+        all unless set.
     username, password_file, token_file
         What a web service wants to see; secrets stand in files.
     """
@@ -61,6 +68,7 @@ class Destination(BaseModel):
     commitment: bool = False
     commitment_wait_s: float = Field(default=0.5, ge=0)
     commitment_timeout_s: float = Field(default=3600.0, gt=0)
+    priors: PriorSearch = ""
     username: str = ""
     password_file: Path | None = None
     token_file: Path | None = None
@@ -91,6 +99,8 @@ class Destination(BaseModel):
             raise ValueError("needs ae_title, host and port, or url")
         elif self.username or self.password_file or self.token_file:
             raise ValueError("username, password_file and token_file are for a url")
+        elif self.priors == "qido":
+            raise ValueError("priors = qido is for a url: use c-get or c-move")
         return self
 
     def _check_web(self) -> None:
@@ -101,5 +111,7 @@ class Destination(BaseModel):
             raise ValueError("url holds credentials or a query: use username, password_file or token_file")
         if self.ae_title or self.host or self.port or self.commitment or self.tls:
             raise ValueError("ae_title, host, port, tls and commitment do not go with a url")
+        if self.priors not in ("", "qido"):
+            raise ValueError("priors is qido for a url, or not set")
         if self.token_file and (self.username or self.password_file):
             raise ValueError("give token_file, or username and password_file, not both")

@@ -6,7 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dicom_node.assessment import Assessment
+    from dicom_node.instance import InstanceReference, ObjectKind
+    from dicom_node.prior import PriorResult, ReportBasis
 
 
 class EntryStatus(StrEnum):
@@ -24,6 +29,8 @@ class EntryStatus(StrEnum):
     """Every destination has taken its report, and all that were asked have committed to keeping it."""
     REJECTED = "REJECTED"
     """Not eligible: recorded with a coded reason, nothing sent."""
+    NOTED = "NOTED"
+    """No image: a reader's assessment of one of our reports, kept with its radiograph."""
     FAILED = "FAILED"
     """Attempts used up, or refused for good by a destination."""
 
@@ -113,12 +120,103 @@ class Settlement:
 
 
 @dataclass(frozen=True)
+class MadeReport:
+    """One report that was made of a radiograph.
+
+    Parameters
+    ----------
+    sop_instance_uid : str
+        The radiograph.
+    variant : str
+        Its name in the spool.
+    algorithm_digest, form_digest : str
+        What scored the radiograph, and the settings that shaped the objects.
+    kinds : tuple of str
+        The objects it consists of.
+    reference : InstanceReference or None
+        Its Structured Report; None where it has none.
+    basis : ReportBasis
+        What it was built upon, its predecessor included.
+    """
+
+    sop_instance_uid: str
+    variant: str
+    algorithm_digest: str
+    form_digest: str
+    kinds: tuple[ObjectKind, ...]
+    reference: InstanceReference | None
+    basis: ReportBasis
+
+
+@dataclass(frozen=True)
+class PatientResult:
+    """A result under its patient's pseudonym.
+
+    Parameters
+    ----------
+    patient : str
+        From ``PatientIdentity.pseudonym``.
+    result : PriorResult
+        What a later report may compare with.
+    source : str
+        The archive or sender it came from; ``""`` for a result of this installation.
+    made_at : str
+        What its report states, ``YYYYMMDDHHMMSS``; the later of two counts.
+    """
+
+    patient: str
+    result: PriorResult
+    source: str = ""
+    made_at: str = ""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """All that scoring one radiograph leads to.
+
+    Parameters
+    ----------
+    record : Mapping
+        What was found, ready for JSON, without patient data.
+    algorithm_digest : str
+        What found it.
+    deliveries : Mapping
+        Variant of the report by destination.
+    reports : tuple of MadeReport
+        The reports among them that are new.
+    result : PatientResult, optional
+        What later reports of the patient may compare with.
+    notes : tuple of str
+        Lines for the story.
+    """
+
+    record: Mapping[str, Any]
+    algorithm_digest: str
+    deliveries: Mapping[str, str]
+    reports: tuple[MadeReport, ...] = ()
+    result: PatientResult | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ReaderAssessment:
+    """What a reader said of one of our reports, with the radiograph and the report it is about."""
+
+    document_uid: str
+    sop_instance_uid: str
+    report_uid: str
+    assessment: Assessment
+    received_at: datetime
+
+
+@dataclass(frozen=True)
 class CommitmentRequest:
     """A destination to be asked for commitment to ``stored``; ``asked`` counts the requests, this one too."""
 
     transaction_uid: str
     sop_instance_uid: str
     destination: str
+    variant: str
     stored: tuple[tuple[str, str], ...]
     asked: int
 

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 from sqlalchemy import Engine, case, func, select
 
+from worker.assessments import assessments_of
 from worker.database import transaction
-from worker.entry import Delivery, DeliveryStatus, DestinationHealth, EntryStatus, JournalEntry
+from worker.entry import (
+    Delivery,
+    DeliveryStatus,
+    DestinationHealth,
+    EntryStatus,
+    JournalEntry,
+    MadeReport,
+    ReaderAssessment,
+)
+from worker.reports import reports_of
 from worker.schema import DeliveryRow, DestinationRow, EntryRow, EventRow
 
 
@@ -50,6 +60,16 @@ class History:
             )
             return tuple(row.value() for row in rows)
 
+    def reports(self, sop_instance_uid: str) -> tuple[MadeReport, ...]:
+        """Return the reports that were made of one radiograph, oldest first."""
+        with transaction(self._engine) as session:
+            return reports_of(session, sop_instance_uid)
+
+    def assessments(self, sop_instance_uid: str | None = None) -> tuple[ReaderAssessment, ...]:
+        """Return what readers said of one radiograph's reports, or of all, oldest first."""
+        with transaction(self._engine) as session:
+            return assessments_of(session, sop_instance_uid)
+
     def story(self, sop_instance_uid: str) -> tuple[tuple[datetime, str], ...]:
         """Return when what happened to one instance, in order."""
         with transaction(self._engine) as session:
@@ -74,6 +94,12 @@ class History:
                 .order_by(EntryRow.received_at)
                 .limit(1)
             )
+
+    def rests(self, destination: str) -> bool:
+        """Tell whether a destination is left alone at present, because it did not answer."""
+        with transaction(self._engine) as session:
+            row = session.get(DestinationRow, destination)
+            return row is not None and row.resting_until is not None and row.resting_until > datetime.now(UTC)
 
     def destinations(self) -> tuple[tuple[DestinationHealth, int], ...]:
         """Return every destination that has had a delivery, with how many wait for it, by name."""

@@ -15,9 +15,13 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from dicom_node.instance import ReceivedInstance
+from worker.assessments import put_assessment
 from worker.database import transaction
-from worker.entry import DeliveryStatus, EntryStatus, JournalEntry
-from worker.schema import DeliveryRow, EntryRow, EventRow
+from worker.entry import DeliveryStatus, EntryStatus, Finding, JournalEntry, PatientResult, ReaderAssessment
+from worker.entry_rows import changed, close_when_settled, revive, tell
+from worker.priors import put_result
+from worker.reports import put_report
+from worker.schema import DeliveryRow, EntryRow
 
 
 class Journal:
@@ -87,8 +91,9 @@ class Journal:
             if row.status == EntryStatus.FAILED:
                 revive(session, row, now)
                 told += " after a failure; taken up again"
-            # The sender's copy lies in the spool once more.
-            row.purged_at = None
+            if row.purged_at is not None:
+                # The sender's copy lies in the spool once more, and stays for the retention time.
+                row.purged_at, row.updated_at = None, now
             tell(session, row.sop_instance_uid, now, told)
             return EntryStatus(row.status)
 
@@ -109,21 +114,18 @@ class Journal:
             tell(session, sop_instance_uid, now, f"scoring, attempt {row.attempts}")
             return row.value()
 
-    def mark_reported(
-        self, entry: JournalEntry, result: Mapping[str, Any], digest: str, deliveries: Mapping[str, str]
-    ) -> bool:
-        """Record that the report lies in the spool, and where it must go.
+    def mark_reported(self, entry: JournalEntry, finding: Finding) -> bool:
+        """Record that the reports lie in the spool, and where they must go.
+
+        A destination that has been sent another report of this radiograph gets the new one; one that has
+        been sent this very report gets it again only if it refused it.
 
         Parameters
         ----------
         entry : JournalEntry
             The claim.
-        result : Mapping
-            What was found, ready for JSON, without patient data.
-        digest : str
-            Digest of the algorithm.
-        deliveries : Mapping
-            Variant of the report by destination.
+        finding : Finding
+            What was found and made.
 
         Returns
         -------
@@ -131,49 +133,73 @@ class Journal:
             False if the claim had been taken over; then nothing is changed.
         """
         now = datetime.now(UTC)
+        uid = entry.sop_instance_uid
         with transaction(self._engine) as session:
-            values = {"status": EntryStatus.REPORTED, "result": dict(result), "algorithm_digest": digest}
+            values = {
+                "status": EntryStatus.REPORTED,
+                "result": dict(finding.record),
+                "algorithm_digest": finding.algorithm_digest,
+            }
             if not _close(session, entry, now, values):
                 return False
-            known = set(
-                session.scalars(
-                    select(DeliveryRow.destination).where(
-                        DeliveryRow.sop_instance_uid == entry.sop_instance_uid
-                    )
-                )
-            )
-            for destination, variant in deliveries.items():
-                if destination not in known:
-                    session.add(
-                        DeliveryRow(
-                            sop_instance_uid=entry.sop_instance_uid,
-                            destination=destination,
-                            variant=variant,
-                            status=DeliveryStatus.PENDING,
-                            attempts=0,
-                            created_at=now,
-                            updated_at=now,
-                            due_at=now,
-                            rung_at=now,
-                        )
-                    )
-            told = f"reported: {result['outcome']}"
-            tell(session, entry.sop_instance_uid, now, told if deliveries else f"{told}; no destination set")
+            for report in finding.reports:
+                put_report(session, report)
+            if finding.result is not None:
+                put_result(session, finding.result, now)
+            told = f"reported: {finding.record['outcome']}"
+            for line in (told if finding.deliveries else f"{told}; no destination set", *finding.notes):
+                tell(session, uid, now, line)
+            if _send_out(session, uid, finding.deliveries, now):
+                close_when_settled(session, session.get_one(EntryRow, uid, populate_existing=True), now)
             return True
 
-    def mark_rejected(self, entry: JournalEntry, reason: str, message: str) -> bool:
-        """Record that the instance is not eligible; False if the claim had been taken over."""
-        return self._end(entry, EntryStatus.REJECTED, reason, message)
+    def mark_rejected(
+        self, entry: JournalEntry, reason: str, message: str, result: PatientResult | None = None
+    ) -> bool:
+        """Record that the instance is not eligible; False if the claim had been taken over.
+
+        Parameters
+        ----------
+        entry : JournalEntry
+            The claim.
+        reason, message : str
+            Why, coded and in words.
+        result : PatientResult, optional
+            What it tells of an earlier radiograph all the same: one of our own reports.
+        """
+        return self._end(entry, EntryStatus.REJECTED, reason, message, result)
+
+    def mark_noted(self, entry: JournalEntry, noted: ReaderAssessment, message: str) -> bool:
+        """Record a reader's assessment with its radiograph; False if the claim had been taken over."""
+        now = datetime.now(UTC)
+        with transaction(self._engine) as session:
+            if not _close(session, entry, now, {"status": EntryStatus.NOTED, "message": message}):
+                return False
+            tell(session, entry.sop_instance_uid, now, f"noted: {message}")
+            # Said twice, it stands there once.
+            new = put_assessment(session, noted)
+            if new and session.get(EntryRow, noted.sop_instance_uid) is not None:
+                tell(session, noted.sop_instance_uid, now, f"{message}; in {entry.sop_instance_uid}")
+            return True
 
     def mark_failed(self, entry: JournalEntry, reason: str, message: str) -> bool:
         """Record that no attempt is left; False if the claim had been taken over."""
         return self._end(entry, EntryStatus.FAILED, reason, message)
 
-    def _end(self, entry: JournalEntry, status: EntryStatus, reason: str, message: str) -> bool:
+    def _end(
+        self,
+        entry: JournalEntry,
+        status: EntryStatus,
+        reason: str,
+        message: str,
+        result: PatientResult | None = None,
+    ) -> bool:
         now = datetime.now(UTC)
         with transaction(self._engine) as session:
             if not _close(session, entry, now, {"status": status, "reason": reason, "message": message}):
                 return False
+            if result is not None:
+                put_result(session, result, now)
             tell(session, entry.sop_instance_uid, now, f"{status.lower()}: {reason}: {message}")
             return True
 
@@ -206,11 +232,6 @@ class Journal:
             return True
 
 
-def tell(session: Session, uid: str, at: datetime, what: str) -> None:
-    """Add a line to an instance's story."""
-    session.add(EventRow(sop_instance_uid=uid, at=at, what=what))
-
-
 def _close(session: Session, entry: JournalEntry, now: datetime, values: Mapping[str, Any]) -> bool:
     closed = session.execute(
         update(EntryRow)
@@ -225,22 +246,23 @@ def _close(session: Session, entry: JournalEntry, now: datetime, values: Mapping
     return changed(closed) == 1
 
 
-def revive(session: Session, row: EntryRow, now: datetime) -> None:
-    """Start an instance again where it ended: at scoring, or at the deliveries that failed."""
-    row.reason, row.message, row.updated_at = None, None, now
-    if row.result is None:
-        row.status, row.attempts, row.due_at, row.rung_at = EntryStatus.RECEIVED, 0, now, None
-        return
-    row.status, row.due_at = EntryStatus.REPORTED, None
-    session.execute(
-        update(DeliveryRow)
-        .where(
-            DeliveryRow.sop_instance_uid == row.sop_instance_uid, DeliveryRow.status == DeliveryStatus.FAILED
+def _send_out(session: Session, uid: str, deliveries: Mapping[str, str], now: datetime) -> bool:
+    """Let every destination have its report; return whether one had been sent a report before."""
+    known = {
+        row.destination: row
+        for row in session.scalars(
+            select(DeliveryRow).where(DeliveryRow.sop_instance_uid == uid).with_for_update()
         )
-        .values(status=DeliveryStatus.PENDING, created_at=now, due_at=now, rung_at=None, updated_at=now)
-    )
-
-
-def changed(result: Any) -> int:
-    """Return how many rows a statement changed."""
-    return int(result.rowcount)
+    }
+    for destination, variant in deliveries.items():
+        row = known.get(destination)
+        if row is None:
+            row = DeliveryRow(sop_instance_uid=uid, destination=destination, variant="")
+            session.add(row)
+        if row.variant == variant and row.status != DeliveryStatus.FAILED:
+            continue
+        row.variant, row.status, row.attempts, row.message = variant, DeliveryStatus.PENDING, 0, None
+        row.created_at = row.updated_at = row.due_at = row.rung_at = now
+        row.stored, row.asks_commitment = None, False
+    session.flush()
+    return bool(known)

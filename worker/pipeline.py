@@ -4,6 +4,7 @@
 
     C-STORE ─► accept ─► spool, journal RECEIVED ─► bell
                                    score ◄───────────┘
+                                     ├─► a document: noted, or refused
                                      └─► report in the spool, journal REPORTED ─► bell
                                    deliver ◄─────────────────────────────────────┘
                                      └─► journal STORED ─► asks for storage commitment
@@ -32,13 +33,14 @@ from dicom_node.errors import (
     UndecodableInstance,
 )
 from dicom_node.instance import ObjectKind, ReceivedInstance
-from dicom_node.report_settings import ReportSettings
 from dicom_node.storage_commitment import references, request_commitment
 from dicom_node.storage_scu import RemoteAE, StoreOutcome, store
+from worker.documents import is_document, note
 from worker.entry import DeliveryStatus, EntryStatus, Settlement
 from worker.errors import MissingInstance, WorkerError
+from worker.longitudinal import find_earlier
+from worker.reporting import conclude, plan_reports, write_reports
 from worker.retry import judge_delivery, retry_at
-from worker.summary import summarise
 
 if TYPE_CHECKING:
     from dicom_node.pixels import Radiograph
@@ -102,11 +104,11 @@ def score(sop_instance_uid: str, stage: Scoring) -> None:
     entry = stage.journal.claim(sop_instance_uid)
     if entry is None:
         return
-    started = time.monotonic()
     try:
-        radiograph, result = assess(stage.spool.read_instance(sop_instance_uid), stage.scorer)
-        _require_identity(radiograph, sop_instance_uid)
-        deliveries = _write_reports(entry, radiograph, result, stage)
+        if is_document(entry):
+            note(entry, stage)
+        else:
+            _report(entry, stage)
     except NotEligible as refusal:
         stage.journal.mark_rejected(entry, refusal.reason, refusal.message)
         logger.info("%s not eligible: %s", sop_instance_uid, refusal.reason)
@@ -115,14 +117,22 @@ def score(sop_instance_uid: str, stage: Scoring) -> None:
         logger.info("%s not eligible: undecodable", sop_instance_uid)
     except Exception as error:
         _settle_failure(entry, error, stage)
-    else:
-        elapsed_s = time.monotonic() - started
-        summary = summarise(sop_instance_uid, result, radiograph.warnings, elapsed_s)
-        if stage.journal.mark_reported(entry, summary, result.algorithm.digest, deliveries):
-            logger.info("%s %s in %.2f s", sop_instance_uid, summary["outcome"], summary["elapsed_s"])
-            # One ring a destination: each delivery takes one, so that none waits for another's.
-            for _ in deliveries:
-                stage.doorbell.ring_deliver(sop_instance_uid)
+
+
+def _report(entry: JournalEntry, stage: Scoring) -> None:
+    started = time.monotonic()
+    uid = entry.sop_instance_uid
+    radiograph, result = assess(stage.spool.read_instance(uid), stage.scorer)
+    _require_identity(radiograph, uid)
+    earlier = find_earlier(radiograph.dataset, stage)
+    plans = plan_reports(entry, result, earlier, stage)
+    plans = write_reports(plans, radiograph, result, stage)
+    finding = conclude(entry, plans, radiograph, result, earlier, time.monotonic() - started)
+    if stage.journal.mark_reported(entry, finding):
+        logger.info("%s %s in %.2f s", uid, finding.record["outcome"], finding.record["elapsed_s"])
+        # One ring a destination: each delivery takes one, so that none waits for another's.
+        for _ in finding.deliveries:
+            stage.doorbell.ring_deliver(uid)
 
 
 def assess(encoded: bytes, scorer: Scorer) -> tuple[Radiograph, Result]:
@@ -218,6 +228,8 @@ def purge(stage: Sweeping, *, failed: bool = False) -> int:
         removed += stage.upkeep.retire(uid, partial(stage.spool.remove, uid), failed=failed)
     if stage.keep_entries is not None:
         stage.upkeep.forget_before(now - stage.keep_entries)
+    if stage.keep_results is not None:
+        stage.upkeep.forget_results_before(now - stage.keep_results)
     return removed
 
 
@@ -239,27 +251,6 @@ def _require_identity(radiograph: Radiograph, sop_instance_uid: str) -> None:
     # A data set may hold its UID twice; the other one must not get a report by it.
     if str(radiograph.dataset.get("SOPInstanceUID", "")) != sop_instance_uid:
         raise UndecodableInstance("the data set does not bear the UID that it was received under")
-
-
-def _write_reports(
-    entry: JournalEntry, radiograph: Radiograph, result: Result, stage: Scoring
-) -> dict[str, str]:
-    from dicom_node.prior import ReportBasis  # noqa: PLC0415
-    from dicom_node.report import build_report  # noqa: PLC0415
-
-    basis = ReportBasis(datetime.now(UTC))
-    # Without a destination the report is still made: it can be looked at, and sent later.
-    forms: Sequence[ReportSettings] = tuple(stage.forms.values()) or (ReportSettings(),)
-    for form in dict.fromkeys(forms):
-        report = build_report(radiograph, result, form, basis)
-        stage.spool.write_report(entry.sop_instance_uid, _variant(form, result, entry), report)
-    return {name: _variant(form, result, entry) for name, form in stage.forms.items()}
-
-
-def _variant(form: ReportSettings, result: Result, entry: JournalEntry) -> str:
-    # Each claim writes under a name of its own: the journal's commit says whose report counts.
-    claimed_us = int(entry.updated_at.timestamp() * 1_000_000)
-    return f"{result.algorithm.digest[:16]}-{form.digest[:16]}-{claimed_us:x}"
 
 
 def _settle_failure(entry: JournalEntry, error: Exception, stage: Scoring) -> None:

@@ -122,6 +122,7 @@ class CommitmentRow(Base):
         ForeignKey("entry.sop_instance_uid", ondelete="CASCADE"), index=True
     )
     destination: Mapped[str] = mapped_column(String(300))
+    variant: Mapped[str] = mapped_column(String(64), default="")
     requested_at: Mapped[datetime] = mapped_column(UTCDateTime)
 
 
@@ -136,3 +137,74 @@ class EventRow(Base):
     )
     at: Mapped[datetime] = mapped_column(UTCDateTime)
     what: Mapped[str] = mapped_column(Text)
+
+
+class InstallationRow(Base):
+    """The one row of what belongs to this installation: the key under which patients have pseudonyms."""
+
+    __tablename__ = "installation"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    pseudonym_key: Mapped[str] = mapped_column(String(64))
+
+
+class PriorRow(Base):
+    """What one radiograph was given by one algorithm, under its patient's pseudonym.
+
+    It outlives the entry. ``source`` names the archive or sender that it came from, ``""`` for results of
+    this installation; ``made_at`` is what its report says, to prefer the later of two.
+    """
+
+    __tablename__ = "prior"
+
+    sop_instance_uid: Mapped[str] = mapped_column(String(64), primary_key=True)
+    algorithm: Mapped[str] = mapped_column(String(64), primary_key=True)
+    patient: Mapped[str] = mapped_column(String(64))
+    acquired_at: Mapped[datetime] = mapped_column(DateTime)
+    result: Mapped[dict[str, Any]] = mapped_column(JSON)
+    report_uid: Mapped[str | None] = mapped_column(String(64), index=True)
+    source: Mapped[str] = mapped_column(String(300), default="")
+    made_at: Mapped[str] = mapped_column(String(32), default="")
+    recorded_at: Mapped[datetime] = mapped_column(UTCDateTime)
+
+    __table_args__ = (Index("ix_prior_patient_acquired_at", "patient", "acquired_at"),)
+
+
+class InquiryRow(Base):
+    """When an archive was last asked for a patient's earlier results, and answered."""
+
+    __tablename__ = "inquiry"
+
+    patient: Mapped[str] = mapped_column(String(64), primary_key=True)
+    archive: Mapped[str] = mapped_column(String(300), primary_key=True)
+    asked_at: Mapped[datetime] = mapped_column(UTCDateTime)
+
+
+class ReportRow(Base):
+    """One report that was made of a radiograph, and what it was built upon."""
+
+    __tablename__ = "report"
+
+    sop_instance_uid: Mapped[str] = mapped_column(
+        ForeignKey("entry.sop_instance_uid", ondelete="CASCADE"), primary_key=True
+    )
+    variant: Mapped[str] = mapped_column(String(64), primary_key=True)
+    algorithm_digest: Mapped[str] = mapped_column(String(64))
+    form_digest: Mapped[str] = mapped_column(String(64))
+    kinds: Mapped[list[str]] = mapped_column(JSON)
+    report_uid: Mapped[str | None] = mapped_column(String(64), index=True)
+    reference: Mapped[dict[str, str] | None] = mapped_column(JSON)
+    basis: Mapped[dict[str, Any]] = mapped_column(JSON)
+    made_at: Mapped[datetime] = mapped_column(UTCDateTime)
+
+
+class AssessmentRow(Base):
+    """What a reader said of one of our reports; it outlives the radiograph's entry."""
+
+    __tablename__ = "assessment"
+
+    document_uid: Mapped[str] = mapped_column(String(64), primary_key=True)
+    sop_instance_uid: Mapped[str] = mapped_column(String(64), index=True)
+    report_uid: Mapped[str] = mapped_column(String(64))
+    assessment: Mapped[dict[str, Any]] = mapped_column(JSON)
+    received_at: Mapped[datetime] = mapped_column(UTCDateTime)

@@ -17,6 +17,8 @@ from dicom_node.report_settings import ReportSettings
 from dicom_node.storage_scp import NodeSettings
 from dicom_node.storage_scu import RemoteAE
 from dicom_node.tls import TLSFiles, client_context, server_context
+from worker.archives import Archive, Archives
+from worker.assessments import Assessments
 from worker.database import open_engine, require_current
 from worker.deliveries import Deliveries
 from worker.destination import Destination
@@ -24,6 +26,7 @@ from worker.errors import SettingsError, StorageError
 from worker.history import History
 from worker.journal import Journal
 from worker.pipeline import accept, confirm
+from worker.priors import Priors
 from worker.settings import Settings
 from worker.spool import Spool
 from worker.stages import Delivering, Doorbell, Route, Scoring, Sweeping
@@ -123,6 +126,21 @@ class Service:
                 for destination in self.settings.destinations
             },
             maximum_attempts=self.settings.maximum_attempts,
+            history=self.history,
+            priors=Priors(self.engine),
+            assessments=Assessments(self.engine),
+            archives=self._archives(),
+        )
+
+    def _archives(self) -> Archives:
+        asked = [destination for destination in self.settings.destinations if destination.priors]
+        return Archives(
+            archives={one.name: Archive(route(self.settings, one).remote, one.priors) for one in asked},
+            calling_ae_title=self.settings.ae_title,
+            within_s=self.settings.priors_within_s,
+            spool=self.spool,
+            priors=Priors(self.engine),
+            history=self.history,
         )
 
     @cached_property
@@ -142,7 +160,7 @@ class Service:
     @cached_property
     def sweeping(self) -> Sweeping:
         """What the sweeper needs."""
-        keep_entries_s = self.settings.keep_entries_s
+        keep_entries_s, keep_results_s = self.settings.keep_entries_s, self.settings.keep_results_s
         return Sweeping(
             spool=self.spool,
             upkeep=self.upkeep,
@@ -153,6 +171,7 @@ class Service:
             keep_delivered=timedelta(seconds=self.settings.keep_delivered_s),
             keep_entries=None if keep_entries_s is None else timedelta(seconds=keep_entries_s),
             maximum_attempts=self.settings.maximum_attempts,
+            keep_results=None if keep_results_s is None else timedelta(seconds=keep_results_s),
         )
 
 

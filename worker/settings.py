@@ -61,6 +61,7 @@ class Settings(BaseSettings):
     destinations: Annotated[tuple[Destination, ...], NoDecode] = ()
     language: str = "en-US"
     grade_severity: bool = False
+    priors_within_s: float = Field(default=15.0, gt=0)
 
     algorithm: Literal["two-stage"] = "two-stage"
     weights: Path | None = None
@@ -75,6 +76,7 @@ class Settings(BaseSettings):
     ring_again_after_s: float = Field(default=60.0, gt=0)
     keep_delivered_s: float = Field(default=7 * 86400.0, ge=0)
     keep_entries_s: float | None = Field(default=None, ge=0)
+    keep_results_s: float | None = Field(default=None, ge=0)
 
     web_port: int | None = Field(default=None, ge=0, le=65535)
 

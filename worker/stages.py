@@ -16,8 +16,12 @@ if TYPE_CHECKING:
     from dicom_node.storage_scu import RemoteAE
     from dicom_node.stow_rs import RemoteWeb
     from models.result import AlgorithmId, Result
+    from worker.archives import Archives
+    from worker.assessments import Assessments
     from worker.deliveries import Deliveries
+    from worker.history import History
     from worker.journal import Journal
+    from worker.priors import Priors
     from worker.spool import Spool
     from worker.upkeep import Upkeep
 
@@ -45,7 +49,21 @@ class Scorer(Protocol):
 
 @dataclass(frozen=True)
 class Scoring:
-    """What scoring needs; ``forms`` says in which form each destination wants its report."""
+    """What scoring needs.
+
+    Parameters
+    ----------
+    spool, journal, doorbell, scorer
+        Where the image lies, who is told of its result, and who finds it.
+    forms : Mapping
+        In which form each destination wants its report.
+    maximum_attempts : int
+        Attempts an image has.
+    history, priors, assessments
+        What was made and said before.
+    archives : Archives
+        Who else is asked for earlier results.
+    """
 
     spool: Spool
     journal: Journal
@@ -53,6 +71,10 @@ class Scoring:
     scorer: Scorer
     forms: Mapping[str, ReportSettings]
     maximum_attempts: int
+    history: History
+    priors: Priors
+    assessments: Assessments
+    archives: Archives
 
 
 @dataclass(frozen=True)
@@ -104,3 +126,4 @@ class Sweeping:
     keep_delivered: timedelta
     keep_entries: timedelta | None
     maximum_attempts: int
+    keep_results: timedelta | None = None

@@ -9,12 +9,12 @@ from sqlalchemy import ColumnElement, Engine, and_, delete, or_, select, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from worker.database import transaction
-from worker.deliveries import TOO_FAR_AHEAD, awake, close_when_settled, commitment_due, due
+from worker.deliveries import TOO_FAR_AHEAD, awake, commitment_due, due
 from worker.entry import DeliveryStatus, EntryStatus, Overdue
-from worker.journal import revive, tell
-from worker.schema import DeliveryRow, DestinationRow, EntryRow
+from worker.entry_rows import UNDER_WAY, close_when_settled, revive, tell
+from worker.schema import AssessmentRow, DeliveryRow, DestinationRow, EntryRow, PriorRow
 
-FINISHED = (EntryStatus.STORED, EntryStatus.COMMITTED, EntryStatus.REJECTED)
+FINISHED = (EntryStatus.STORED, EntryStatus.COMMITTED, EntryStatus.REJECTED, EntryStatus.NOTED)
 
 
 class Upkeep:
@@ -182,7 +182,10 @@ class Upkeep:
         """
         ended = (*FINISHED, EntryStatus.FAILED) if failed else FINISHED
         awaited = select(DeliveryRow.sop_instance_uid).where(
-            DeliveryRow.status == DeliveryStatus.STORED, DeliveryRow.due_at.is_not(None)
+            or_(
+                DeliveryRow.status.in_(UNDER_WAY),
+                and_(DeliveryRow.status == DeliveryStatus.STORED, DeliveryRow.due_at.is_not(None)),
+            )
         )
         with transaction(self._engine) as session:
             rows = session.scalars(
@@ -207,6 +210,12 @@ class Upkeep:
             ).all()
             session.execute(delete(EntryRow).where(EntryRow.sop_instance_uid.in_(uids)))
             return len(uids)
+
+    def forget_results_before(self, moment: datetime) -> None:
+        """Delete what later reports compare with, and readers' assessments, from before a moment."""
+        with transaction(self._engine) as session:
+            session.execute(delete(PriorRow).where(PriorRow.recorded_at < moment))
+            session.execute(delete(AssessmentRow).where(AssessmentRow.received_at < moment))
 
     def retire(self, sop_instance_uid: str, remove: Callable[[], None], *, failed: bool = False) -> bool:
         """Remove an ended instance's files and record it; False if it has been taken up again meanwhile.

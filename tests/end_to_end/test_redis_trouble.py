@@ -23,6 +23,7 @@ from sqlalchemy.engine import make_url
 from dicom_node.instance import ReceivedInstance, Report
 from tests.conftest import find_program, free_port, running, wait_until
 from worker.database import migrate, open_engine
+from worker.entry import Finding
 from worker.journal import Journal
 from worker.spool import Spool
 from worker.watchdog import STUCK
@@ -123,7 +124,7 @@ def report(settings: Environment, make_film: Callable[..., bytes]) -> Iterator[C
         assert claim is not None
         spool.write_report(uid, "v", Report({"sr": make_film(), "sc": make_film()}))
         (destination,) = [part.strip() for part in settings["CXR_DESTINATIONS"].split(",")]
-        assert journal.mark_reported(claim, {"outcome": "scored"}, "digest", {destination: "v"})
+        assert journal.mark_reported(claim, Finding({"outcome": "scored"}, "digest", {destination: "v"}))
         return uid
 
     yield make

@@ -15,12 +15,17 @@ from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
 
 from dicom_node.instance import ReceivedInstance
+from dicom_node.report_settings import ReportSettings
 from models.result import ZONE_ORDER, AlgorithmId, Result, SeverityResult, ZoneInvolvement
+from worker.archives import Archive, Archives
+from worker.assessments import Assessments
 from worker.database import migrate, open_engine
 from worker.deliveries import Deliveries
 from worker.history import History
 from worker.journal import Journal
+from worker.priors import Priors
 from worker.spool import Spool
+from worker.stages import Scoring
 from worker.upkeep import Upkeep
 
 
@@ -141,3 +146,43 @@ class FixedScorer:
 @pytest.fixture
 def fixed_scorer() -> FixedScorer:
     return FixedScorer()
+
+
+@pytest.fixture
+def priors(engine: Engine) -> Priors:
+    return Priors(engine)
+
+
+@pytest.fixture
+def archives(spool: Spool, priors: Priors, history: History) -> Callable[..., Archives]:
+    """Who is asked for earlier results: ``archives(NAME=Archive(...))``."""
+
+    def make(within_s: float = 15.0, **known: Archive) -> Archives:
+        return Archives(known, "CXRWORKER", within_s, spool, priors, history)
+
+    return make
+
+
+@pytest.fixture
+def scoring(
+    engine: Engine,
+    spool: Spool,
+    journal: Journal,
+    bells: Bells,
+    fixed_scorer: FixedScorer,
+    history: History,
+    priors: Priors,
+    archives: Callable[..., Archives],
+) -> Scoring:
+    return Scoring(
+        spool,
+        journal,
+        bells,
+        fixed_scorer,
+        {"PACS": ReportSettings()},
+        maximum_attempts=2,
+        history=history,
+        priors=priors,
+        assessments=Assessments(engine),
+        archives=archives(),
+    )

@@ -10,7 +10,7 @@ from sqlalchemy.engine import make_url
 
 from dicom_node.instance import ReceivedInstance
 from worker.database import migrate, open_engine, require_current
-from worker.entry import EntryStatus, JournalEntry, Overdue
+from worker.entry import EntryStatus, Finding, JournalEntry, Overdue
 from worker.errors import SchemaError, StorageError
 from worker.history import History
 from worker.journal import Journal
@@ -78,7 +78,7 @@ def test_a_resend_changes_nothing_on_the_way(
     journal: Journal, claimed: JournalEntry, make_instance: MakeInstance
 ) -> None:
     assert journal.record_received(make_instance(claimed.sop_instance_uid)) is EntryStatus.SCORING
-    assert journal.mark_reported(claimed, RESULT, "d", {})
+    assert journal.mark_reported(claimed, Finding(RESULT, "d", {}))
 
 
 def test_a_resend_takes_up_a_failure_again(
@@ -98,7 +98,7 @@ def test_a_claim_that_was_taken_over_closes_nothing(
     second = journal.claim(claimed.sop_instance_uid)
     assert second is not None
     assert second.attempts == 2
-    assert not journal.mark_reported(claimed, RESULT, "d", {})
+    assert not journal.mark_reported(claimed, Finding(RESULT, "d", {}))
     assert not journal.mark_rejected(claimed, "r", "m")
     assert not journal.mark_failed(claimed, "r", "m")
     assert not journal.release(claimed, "m", later())
@@ -124,7 +124,7 @@ def test_an_image_that_kills_its_worker_does_not_circle(
 
 def test_fresh_claims_are_left_alone(journal: Journal, upkeep: Upkeep, claimed: JournalEntry) -> None:
     upkeep.restore_stale(LONG_AGO, maximum_attempts=3)
-    assert journal.mark_reported(claimed, RESULT, "d", {})
+    assert journal.mark_reported(claimed, Finding(RESULT, "d", {}))
 
 
 def test_a_released_claim_waits_until_it_is_due(
@@ -163,7 +163,7 @@ def test_retention_takes_what_is_done_and_nothing_else(
     assert rejected is not None
     assert reported is not None
     journal.mark_rejected(rejected, "lateral-view", "m")
-    journal.mark_reported(reported, RESULT, "d", {"A": "v"})
+    journal.mark_reported(reported, Finding(RESULT, "d", {"A": "v"}))
     assert upkeep.finished_before(later()) == ("1.1",)
     assert upkeep.finished_before(LONG_AGO) == ()
     assert upkeep.retire("1.1", lambda: None)

@@ -22,7 +22,7 @@ from worker import deliveries as deliveries_module
 from worker import journal as journal_module
 from worker import upkeep as upkeep_module
 from worker.deliveries import TOO_FAR_AHEAD, Deliveries
-from worker.entry import Delivery, DeliveryStatus, EntryStatus, JournalEntry, Settlement
+from worker.entry import Delivery, DeliveryStatus, EntryStatus, Finding, JournalEntry, Settlement
 from worker.history import History
 from worker.journal import Journal
 from worker.schema import Base
@@ -106,7 +106,8 @@ class JournalMachine(RuleBasedStateMachine):
 
     def _close(self, claim: JournalEntry, how: str, to: int) -> bool:
         if how == "reported":
-            return self.journal.mark_reported(claim, RESULT, "d", dict.fromkeys(DESTINATIONS[:to], "v"))
+            wanted = dict.fromkeys(DESTINATIONS[:to], "v")
+            return self.journal.mark_reported(claim, Finding(RESULT, "d", wanted))
         if how == "rejected":
             return self.journal.mark_rejected(claim, "lateral-view", "m")
         if how == "failed":

@@ -41,11 +41,6 @@ def film(sample_films: list[Path], make_instance: MakeInstance) -> ReceivedInsta
 
 
 @pytest.fixture
-def scoring(spool: Spool, journal: Journal, bells: Any, fixed_scorer: Any) -> Scoring:
-    return Scoring(spool, journal, bells, fixed_scorer, {"PACS": ReportSettings()}, maximum_attempts=2)
-
-
-@pytest.fixture
 def delivering(spool: Spool, deliveries: Deliveries, bells: Any, loopback_pacs: Any) -> Delivering:
     remote = RemoteAE("PACS", "127.0.0.1", loopback_pacs.port, timeout_s=5)
     return Delivering(spool, deliveries, bells, {"PACS": Route(remote)}, "CXRWORKER")

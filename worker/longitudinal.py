@@ -1,0 +1,101 @@
+"""What a radiograph's report compares with: earlier results of the same patient."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from pydicom.dataset import Dataset
+
+from dicom_node.instance import InstanceReference
+from dicom_node.prior import PriorResult, acquired_at, figures_of, patient_of
+from worker.entry import PatientResult
+
+if TYPE_CHECKING:
+    from models.result import Result
+    from worker.stages import Scoring
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """What is known of a radiograph's patient from before.
+
+    Parameters
+    ----------
+    patient : str or None
+        Their pseudonym; None where the header does not say who they are, or when it was taken.
+    acquired_at : datetime.datetime or None
+        When the radiograph was taken, without zone.
+    priors : tuple of PriorResult
+        Results of other radiographs taken before, oldest first.
+    notes : tuple of str
+        Whom they could not be asked for, in words.
+    """
+
+    patient: str | None
+    acquired_at: datetime | None
+    priors: tuple[PriorResult, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def find_earlier(dataset: Dataset, stage: Scoring) -> Earlier:
+    """Return the patient's earlier results: the journal's, and those that archives tell.
+
+    Two radiographs that are scored at the same moment do not know of each other.
+
+    Parameters
+    ----------
+    dataset : pydicom.dataset.Dataset
+        The radiograph's header.
+    stage : Scoring
+        What scoring has.
+
+    Raises
+    ------
+    StorageError
+        When journal or spool cannot be used; an archive's failure is a note.
+    """
+    identity, moment = patient_of(dataset), acquired_at(dataset)
+    if identity is None or moment is None:
+        return Earlier(None, moment)
+    patient = stage.priors.pseudonym(identity)
+    notes = stage.archives.ask(identity, patient)
+    priors = stage.priors.before(patient, moment, str(dataset.SOPInstanceUID))
+    return Earlier(patient, moment, priors, notes)
+
+
+def result_for_later(
+    sop_instance_uid: str, result: Result, earlier: Earlier, report: InstanceReference | None
+) -> PatientResult | None:
+    """Return what later radiographs of the patient compare with; None without score, patient or date.
+
+    Parameters
+    ----------
+    sop_instance_uid : str
+        The radiograph.
+    result : SeverityResult or NotAssessable
+        What was found.
+    earlier : Earlier
+        Patient and date.
+    report : InstanceReference or None
+        The Structured Report that tells it.
+    """
+    from models.result import SeverityResult  # noqa: PLC0415 - numpy, which the listener does without
+
+    if not isinstance(result, SeverityResult) or earlier.patient is None or earlier.acquired_at is None:
+        return None
+    algorithm = result.algorithm
+    prior = PriorResult(
+        sop_instance_uid=sop_instance_uid,
+        acquired_at=earlier.acquired_at,
+        algorithm=algorithm.name,
+        version=algorithm.version,
+        digest=algorithm.digest,
+        score=result.score,
+        score_max=result.score_max,
+        percent=result.percent if result.measures_opacity else None,
+        zones=figures_of(result),
+        report=report,
+    )
+    return PatientResult(earlier.patient, prior)
