@@ -5,9 +5,11 @@ Grayscale (PS3.3 A.33.1), or Color (A.33.2) for the few radiographs that were st
 
 from __future__ import annotations
 
+import struct
 from typing import Any
 
 import highdicom as hd
+from PIL import ImageCms
 from pydicom.dataset import Dataset
 
 from dicom_node.header import integer, items, text
@@ -24,6 +26,7 @@ from dicom_node.source_header import without_names
 from dicom_node.structured_report import finish
 
 SERIES_NUMBER = 9803
+_ICC_CLASS, _ICC_DATE = slice(12, 16), slice(24, 36)  # ISO 15076-1, 7.2.5 and 7.2.8
 
 
 def build_presentation_state(context: ReportContext) -> Dataset:
@@ -46,7 +49,7 @@ def build_presentation_state(context: ReportContext) -> Dataset:
     source = _source(context)
     colour = source.SamplesPerPixel == 3 or source.PhotometricInterpretation == "PALETTE COLOR"
     drawn = layers(context)
-    specific: dict[str, Any] = {} if colour else greyscale_transformations(context.radiograph)
+    specific = {"icc_profile": _srgb()} if colour else greyscale_transformations(context.radiograph)
     kind: Any = hd.pr.ColorSoftcopyPresentationState if colour else hd.pr.GrayscaleSoftcopyPresentationState
     state: Dataset = kind(
         referenced_images=[source],
@@ -94,6 +97,14 @@ def _source(context: ReportContext) -> Dataset:
     source.SamplesPerPixel = integer(image, "SamplesPerPixel", 1)
     source.PhotometricInterpretation = text(image, "PhotometricInterpretation").upper()
     return source
+
+
+def _srgb() -> bytes:
+    """Return sRGB as the input profile that PS3.3 C.11.15 asks for, dated, so that it is always the same."""
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    profile[_ICC_CLASS] = b"scnr"
+    profile[_ICC_DATE] = struct.pack(">6H", 2000, 1, 1, 0, 0, 0)
+    return bytes(profile)
 
 
 def _hang(state: Dataset, context: ReportContext) -> None:
