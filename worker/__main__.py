@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
 from typing import Any, Concatenate, NoReturn, ParamSpec
@@ -169,6 +170,19 @@ def requeue(settings: Settings, uids: Sequence[str], failed: bool) -> None:
 
 
 @_command
+@click.argument("uids", nargs=-1, metavar="[SOP_INSTANCE_UID]...")
+@click.option("--all", "everything", is_flag=True, help="All images that have a result.")
+@click.option("--since", type=click.DateTime(), help="Those that were received since then (UTC).")
+def reprocess(settings: Settings, uids: Sequence[str], everything: bool, since: datetime | None) -> None:
+    """Score images again that have a result: a new model or setting makes a report that replaces the last."""
+    from worker import reprocessing  # noqa: PLC0415
+
+    if [bool(uids), everything, since is not None].count(True) != 1:
+        raise WorkerError("name SOP Instance UIDs, or say --all, or --since DATE")
+    reprocessing.reprocess(settings, uids, None if since is None else since.replace(tzinfo=UTC))
+
+
+@_command
 @click.option("--failed", is_flag=True, help="Also of images that failed longer ago than that.")
 def purge(settings: Settings, failed: bool) -> None:
     """Remove the files of images whose results were delivered longer ago than the retention time."""
@@ -184,6 +198,25 @@ def doctor(settings: Settings, send_test: bool) -> int:
     from worker import doctor as checks  # noqa: PLC0415
 
     return _EXIT_SCORED if checks.examine(settings, send_test) else _EXIT_ERROR
+
+
+@_command
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+@click.option("--csv", "csv_file", type=click.Path(path_type=Path), help="Write a line per assessment.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="New folder for pictures and labels to train on."
+)
+@click.option("--burned-in", is_flag=True, help="With --out: also films said to bear burned-in letters.")
+def assessments(settings: Settings, /, **options: Any) -> None:
+    """List what readers said of reports, beside the scores, and how far both agree.
+
+    --out writes what `python -m training.prepare manifest` reads: a PNG without header for each film whose
+    file is still kept, and manifest.csv with the readers' scores; patients and films bear keyed hashes. Names
+    burned into the pixels stay in the pictures: look at them before they leave the house.
+    """
+    from worker.assessments_command import AssessmentOptions, show_assessments  # noqa: PLC0415
+
+    show_assessments(settings, AssessmentOptions(**options))
 
 
 def _queues(text: str) -> tuple[str, ...]:

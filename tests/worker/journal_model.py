@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, tzinfo
 
@@ -31,6 +32,7 @@ class Sending:
     """What the model knows of one delivery."""
 
     status: DeliveryStatus = DeliveryStatus.PENDING
+    variant: str = ""
     asks: bool = False
     claim: Delivery | None = None
     old: list[Delivery] = field(default_factory=list)
@@ -50,6 +52,8 @@ class Known:
     claim: JournalEntry | None = None
     old: list[JournalEntry] = field(default_factory=list)
     reported: bool = False
+    refused: bool = False
+    """Whether it FAILED because a destination refused its report."""
     purged: bool = False
     sendings: dict[str, Sending] = field(default_factory=dict)
     requests: list[CommitmentRequest] = field(default_factory=list)
@@ -59,20 +63,38 @@ class Known:
             self.old.append(self.claim)
             self.claim = None
 
+    @property
+    def is_reported(self) -> bool:
+        """Whether its state is what its deliveries amount to."""
+        reported = (EntryStatus.REPORTED, EntryStatus.STORED, EntryStatus.COMMITTED)
+        return self.status in reported or (self.status is EntryStatus.FAILED and self.refused)
+
     def revive(self) -> None:
-        if not self.reported:
+        if not self.refused:
             self.status, self.attempts = EntryStatus.RECEIVED, 0
             return
-        self.status = EntryStatus.REPORTED
+        self.status, self.refused = EntryStatus.REPORTED, False
         for sending in self.sendings.values():
             if sending.status is DeliveryStatus.FAILED:
                 sending.status = DeliveryStatus.PENDING
 
+    def report(self, destinations: Sequence[str], variant: str) -> None:
+        """A report is made: new, or the one that a destination has been sent already."""
+        self.status, self.reported = EntryStatus.REPORTED, True
+        again = bool(self.sendings)
+        for name in destinations:
+            last = self.sendings.get(name)
+            if last is None or last.variant != variant or last.status is DeliveryStatus.FAILED:
+                self.sendings[name] = Sending(variant=variant)
+        if again:
+            self.close()
+
     def close(self) -> None:
         """The state that the deliveries' states amount to."""
         states = {sending.status for sending in self.sendings.values()}
-        if states & UNDER_WAY:
+        if states & UNDER_WAY or not self.is_reported:
             return
+        self.refused = DeliveryStatus.FAILED in states
         asked = [sending for sending in self.sendings.values() if sending.asks]
         if DeliveryStatus.FAILED in states:
             self.status = EntryStatus.FAILED

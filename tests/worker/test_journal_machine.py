@@ -20,11 +20,13 @@ from dicom_node.instance import ReceivedInstance
 from tests.worker.journal_model import RESULT, STORED, UNDER_WAY, Clock, Known, Sending, answer
 from worker import deliveries as deliveries_module
 from worker import journal as journal_module
+from worker import reprocessing as reprocessing_module
 from worker import upkeep as upkeep_module
 from worker.deliveries import TOO_FAR_AHEAD, Deliveries
 from worker.entry import Delivery, DeliveryStatus, EntryStatus, Finding, JournalEntry, Settlement
 from worker.history import History
 from worker.journal import Journal
+from worker.reprocessing import Reprocessing
 from worker.schema import Base
 from worker.upkeep import Upkeep
 
@@ -45,6 +47,7 @@ class JournalMachine(RuleBasedStateMachine):
         self.clock, self.make_instance = clock, make_instance
         self.journal, self.deliveries = Journal(engine), Deliveries(engine)
         self.upkeep, self.history = Upkeep(engine), History(engine)
+        self.reprocessing = Reprocessing(engine)
         self.known: dict[str, Known] = {}
         clock.seconds = 0
         with Session(engine) as session, session.begin():
@@ -80,22 +83,23 @@ class JournalMachine(RuleBasedStateMachine):
         uid=uids,
         how=st.sampled_from(["reported", "rejected", "failed", "released", "uncounted"]),
         to=st.integers(1, 2),
+        variant=st.sampled_from(["v", "w"]),
     )
-    def close(self, uid: str, how: str, to: int) -> None:
+    def close(self, uid: str, how: str, to: int, variant: str = "v") -> None:
         known = self.known.get(uid)
         if known is None or known.claim is None:
             return
         claim, known.claim = known.claim, None
-        assert self._close(claim, how, to)
+        assert self._close(claim, how, to, variant)
         known.old.append(claim)
         if how == "reported":
-            known.status, known.reported = EntryStatus.REPORTED, True
-            known.sendings = {name: Sending() for name in DESTINATIONS[:to]}
+            known.report(DESTINATIONS[:to], variant)
         elif how in ("released", "uncounted"):
             known.status = EntryStatus.RECEIVED
             known.attempts -= how == "uncounted"
         else:
             known.status = EntryStatus.REJECTED if how == "rejected" else EntryStatus.FAILED
+            known.refused = False
 
     @invariant()
     def an_old_claim_closes_nothing(self) -> None:
@@ -104,9 +108,9 @@ class JournalMachine(RuleBasedStateMachine):
                 for how in ("reported", "rejected", "failed", "released"):
                     assert not self._close(claim, how, 2)
 
-    def _close(self, claim: JournalEntry, how: str, to: int) -> bool:
+    def _close(self, claim: JournalEntry, how: str, to: int, variant: str = "v") -> bool:
         if how == "reported":
-            wanted = dict.fromkeys(DESTINATIONS[:to], "v")
+            wanted = dict.fromkeys(DESTINATIONS[:to], variant)
             return self.journal.mark_reported(claim, Finding(RESULT, "d", wanted))
         if how == "rejected":
             return self.journal.mark_rejected(claim, "lateral-view", "m")
@@ -124,6 +128,7 @@ class JournalMachine(RuleBasedStateMachine):
     def _taken_back(self, known: Known) -> None:
         known.lose()
         known.status = EntryStatus.FAILED if known.attempts >= MAXIMUM_ATTEMPTS else EntryStatus.RECEIVED
+        known.refused = False
 
     # delivering
 
@@ -134,6 +139,7 @@ class JournalMachine(RuleBasedStateMachine):
             sending = self.known[uid].sendings[delivery.destination]
             assert sending.status is DeliveryStatus.PENDING
             assert sending.claim is None
+            assert delivery.variant == sending.variant
             sending.status, sending.claim = DeliveryStatus.SENDING, delivery
 
     @rule(
@@ -217,13 +223,15 @@ class JournalMachine(RuleBasedStateMachine):
         before = sending.status
         delivery = self.deliveries.record_commitment(result)
         assert delivery is not None
-        if before is DeliveryStatus.STORED:
+        if before is DeliveryStatus.STORED and request.variant == sending.variant:
             if word == "committed":
                 sending.status = DeliveryStatus.COMMITTED
                 known.close()
             elif result.failed:
-                sending.status, known.status = DeliveryStatus.PENDING, EntryStatus.REPORTED
-            elif known.status is not EntryStatus.FAILED:
+                sending.status = DeliveryStatus.PENDING
+                if known.is_reported:
+                    known.status, known.refused = EntryStatus.REPORTED, False
+            else:
                 known.close()
         assert delivery.status is sending.status
 
@@ -267,6 +275,26 @@ class JournalMachine(RuleBasedStateMachine):
         assert set(self.upkeep.requeue(None if uid is None else [uid])) == expected
         for name in expected:
             self.known[name].revive()
+
+    @rule(uid=uids)
+    def reprocess(self, uid: str) -> None:
+        why, known = self.reprocessing.start(uid), self.known.get(uid)
+        possible = (
+            known is not None
+            and known.reported
+            and known.status in ENDED
+            and not known.purged
+            and not {sending.status for sending in known.sendings.values()} & UNDER_WAY
+        )
+        assert (why is None) == possible
+        if known is not None and possible:
+            known.status, known.attempts, known.refused = EntryStatus.RECEIVED, 0, False
+
+    @rule(uid=uids, variant=st.sampled_from(["v", "w"]))
+    def reprocess_whole(self, uid: str, variant: str) -> None:
+        self.reprocess(uid)
+        self.claim(uid)
+        self.close(uid, "reported", 2, variant)
 
     @rule(failed=st.booleans())
     def purge(self, failed: bool) -> None:
@@ -380,7 +408,7 @@ class JournalMachine(RuleBasedStateMachine):
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The clock of everything that writes to the journal."""
     clock = Clock()
-    for module in (journal_module, deliveries_module, upkeep_module):
+    for module in (journal_module, deliveries_module, upkeep_module, reprocessing_module):
         monkeypatch.setattr(module, "datetime", clock)
     return clock
 
