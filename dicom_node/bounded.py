@@ -38,6 +38,11 @@ class BoundedBytes(BytesIO):
         self._steps_left = steps
 
     @property
+    def steps_left(self) -> int:
+        """Reads that are still allowed; negative once there were too many."""
+        return self._steps_left
+
+    @property
     def exhausted(self) -> bool:
         """Whether reading ended because there were too many parts."""
         return self._steps_left < 0

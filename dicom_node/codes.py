@@ -25,6 +25,8 @@ LEVEL_SITE: dict[Level, Code] = {  # CID 6171 Zone of Lung
     Level.MIDDLE: Code("281393007", "SCT", "Middle zone of lung"),
     Level.LOWER: Code("281394001", "SCT", "Lower zone of lung"),
 }
+FINDING_SITE = Code("363698007", "SCT", "Finding Site")
+LATERALITY = Code("272741003", "SCT", "Laterality")
 BILATERAL = Code("51440002", "SCT", "Bilateral")  # CID 244
 SIDE_LATERALITY: dict[Side, Code] = {
     Side.RIGHT: Code("24028007", "SCT", "Right"),
