@@ -33,6 +33,7 @@ serve: $(VENV)/.run-time
 
 test: $(VENV)/.test
 	@sh .ci/install-servers
+	@sh .ci/fetch-ohif
 	@$(MAKE) lint
 	@CXR_REQUIRE_SERVERS=1 $(RUN) -m pytest $(ARGS)
 

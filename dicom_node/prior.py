@@ -7,13 +7,16 @@ import hmac
 import json
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from pydicom.dataset import Dataset
 from pydicom.valuerep import DA, DT, TM
 
 from dicom_node.header import UNREADABLE, items, text
 from dicom_node.instance import InstanceReference
-from models.result import SeverityResult
+
+if TYPE_CHECKING:
+    from models.result import SeverityResult
 
 
 @dataclass(frozen=True)
@@ -142,6 +145,28 @@ def figures_of(result: SeverityResult) -> tuple[ZoneFigures, ...]:
         if zone.area_px
         else ZoneFigures(None, None)
         for zone in result.zones
+    )
+
+
+def prior_of(
+    sop_instance_uid: str,
+    acquired_at: datetime,
+    result: SeverityResult,
+    report: InstanceReference | None = None,
+) -> PriorResult:
+    """Return a radiograph's result as it will be told beside later ones of the same patient."""
+    algorithm = result.algorithm
+    return PriorResult(
+        sop_instance_uid=sop_instance_uid,
+        acquired_at=acquired_at,
+        algorithm=algorithm.name,
+        version=algorithm.version,
+        digest=algorithm.digest,
+        score=result.score,
+        score_max=result.score_max,
+        percent=result.percent if result.measures_opacity else None,
+        zones=figures_of(result),
+        report=report,
     )
 
 

@@ -321,7 +321,7 @@ def test_hosts_that_are_cut_off_lose_and_double_nothing(
     modality.join(60)
     assert modality.refused > 0
 
-    both = {"SR": 1, "OT": 1}
+    both = {"SR": 1, "DX": 1}
     wait_until(
         lambda: all(archive.of_studies()[study] == both for study in modality.taken), 120, "every report"
     )
