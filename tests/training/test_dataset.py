@@ -9,7 +9,8 @@ import torch
 from models.checkpoint import NetworkSpec, Role
 from models.geometry import Box
 from models.segmenter import Segmenter
-from training.data.dataset import DataError, film_presence, read_manifest, read_pixels
+from training.data.dataset import ZONE_COLUMNS, DataError, film_presence, read_manifest, read_pixels
+from training.data.manifest import read_rows, write_rows
 from training.learning import crops
 from training.learning.crops import cut, film_labels
 from training.learning.samples import lung_samples
@@ -48,6 +49,26 @@ def test_teachers_are_averaged_and_turned_the_right_way_up(films):
 
 def test_boxes_are_read(films):
     assert films[3].boxes == (Box(60, 10, 100, 50), Box(70, 10, 90, 50))
+
+
+def test_zones_of_a_reader(data_folder, tmp_path):
+    rows = read_rows(data_folder / "manifest.csv")[:4]
+    for row in rows:
+        row.update(dict.fromkeys(ZONE_COLUMNS, ""), finding_group="unlabelled", reader_consensus="")
+        row.update(dict.fromkeys(("disease_mask_file", "opacity_boxes"), ""))
+        row.update({column: "" for column in row if column.startswith("brixia")})
+    rows[1].update(dict.fromkeys(ZONE_COLUMNS, "0"), zone_left_upper="1")
+    rows[2].update(zone_right_lower="0")
+    rows[3].update(zone_right_lower="1", reader_poor_quality="yes")
+    write_rows(rows, tmp_path / "manifest.csv")
+    films = read_manifest(tmp_path)
+    assert films[0].zones is None
+    assert films[1].zones.tolist() == [0, 0, 0, 1, 0, 0]
+    assert np.isnan(films[2].zones).tolist() == [True, True, False, True, True, True]
+    assert films[3].zones is None
+    assert [film_presence(film) for film in films[:2]] == [pytest.approx(math.nan, nan_ok=True), 1.0]
+    assert math.isnan(film_presence(films[2]))
+    assert film_labels(films)["zones"].isnan().all(1).tolist() == [True, False, False, True]
 
 
 def test_no_manifest(tmp_path):

@@ -58,7 +58,7 @@ def opacity_parts(logits, **labels):
     for name in ("opacity", "boxes", "guess"):
         maps[name] = labels.pop(name, torch.zeros(1, 1, 4, 6, dtype=torch.uint8))
     known = {name: torch.zeros(1) for name in ("has_mask", "has_boxes", "normal", "guess_weight")}
-    known |= {name: torch.full((1, 6), NAN) for name in ("teacher", "brixia")}
+    known |= {name: torch.full((1, 6), NAN) for name in ("teacher", "brixia", "zones")}
     known |= {name: torch.full((1,), NAN) for name in ("consensus", "presence")}
     known |= {name: torch.tensor(value) for name, value in labels.items()}
     return opacity_losses((logits, torch.zeros(1, 1)), maps, known, OpacityLoss())
@@ -79,6 +79,8 @@ def test_a_film_without_labels_teaches_nothing():
         ("teacher", {"teacher": [[0.0] * 6]}),
         ("brixia", {"brixia": [[0.0] * 6]}),
         ("score", {"consensus": [0.0]}),
+        ("zones", {"zones": [[0.0] * 6]}),
+        ("zones", {"zones": [[NAN, 0.0, NAN, NAN, NAN, NAN]]}),
     ],
 )
 def test_each_label_teaches_its_part_and_in_the_right_direction(name, labels):
@@ -106,6 +108,17 @@ def test_score_is_the_count_of_involved_zones():
     logits[..., :2] = 9
     assert float(opacity_parts(logits, consensus=[2.0])["score"]) < 0.01
     assert float(opacity_parts(logits, consensus=[4.0])["score"]) > 0.3
+
+
+def test_zones_are_judged_one_by_one():
+    logits = torch.full((1, 1, 4, 6), -9.0)
+    logits[..., :2] = 9
+    right = opacity_parts(logits, zones=[[1.0, 1.0, 0.0, 0.0, 0.0, 0.0]])["zones"]
+    same_count = opacity_parts(logits, zones=[[0.0, 0.0, 1.0, 1.0, 0.0, 0.0]])["zones"]
+    unsaid = opacity_parts(logits, zones=[[NAN, 1.0, NAN, NAN, NAN, 0.0]])["zones"]
+    assert float(right) < 0.02
+    assert float(unsaid) < 0.02
+    assert float(same_count) > 1
 
 
 def test_augmentation_moves_views_and_maps_together():

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.geometry import Box
+from models.result import ZONE_ORDER
 
 # The seed networks whose zone fractions serve as soft labels: the four with the least error on the published
 # training subset (see training/README.md).
@@ -20,6 +21,7 @@ TEACHERS = ("Unet_dpn98", "FPN_", "Linknet_", "MAnet_")
 # Their columns run from the bottom up, the lung at the image's left first; ours from the apex down.
 TEACHER_COLUMNS = tuple(f"lung_segment_{number}" for number in (3, 2, 1, 6, 5, 4))
 BRIXIA_ZONES = "ABCDEF"
+ZONE_COLUMNS = tuple(f"zone_{side}_{level}" for side, level in ZONE_ORDER)
 CREDIT_COLUMNS = ("source_dataset", "licence", "doi_or_url")
 
 
@@ -67,6 +69,8 @@ class Film:
         A guessed opacity mask, see ``training.guesses``.
     guess_weight : float
         What the guess counts in training.
+    zones : numpy.ndarray or None
+        Which zones a reader called involved, float32: 1 or 0, NaN where nothing is said of a zone.
     """
 
     name: str
@@ -90,6 +94,7 @@ class Film:
     published_name: str = ""
     guess: Path | None = None
     guess_weight: float = 0.0
+    zones: NDArray[np.float32] | None = None
 
     @property
     def normal(self) -> bool:
@@ -157,6 +162,8 @@ def film_presence(film: Film) -> float:
         return 1.0
     if film.brixia is not None:
         return float(film.brixia.sum() > 0)
+    if film.zones is not None and np.nansum(film.zones) > 0:
+        return 1.0
     return math.nan
 
 
@@ -186,6 +193,7 @@ def _film(row: dict[str, str], folder: Path, teachers: dict[str, NDArray[np.floa
         licence_class=row.get("licence_class", ""),
         credit=", ".join(filter(None, (row.get(name, "") for name in CREDIT_COLUMNS))),
         published_name=row["reader_published_filename"],
+        zones=_zones(row) if row["reader_poor_quality"] != "yes" else None,
     )
 
 
@@ -199,6 +207,12 @@ def _plain_number(text: str) -> float | None:
 def _brixia(row: dict[str, str], reader: str) -> NDArray[np.float32] | None:
     values = [row[f"brixia_{reader}_{zone}"] for zone in BRIXIA_ZONES]
     return np.array([float(value) for value in values], np.float32) if all(values) else None
+
+
+def _zones(row: dict[str, str]) -> NDArray[np.float32] | None:
+    stated = [row.get(column) or "nan" for column in ZONE_COLUMNS]
+    zones = np.array([float(value) for value in stated], np.float32)
+    return None if np.isnan(zones).all() else zones
 
 
 def _boxes(text: str) -> tuple[Box, ...]:

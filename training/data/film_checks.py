@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
 
+from training.data.dataset import ZONE_COLUMNS
 from training.data.film_record import SUBSETS, FilmRecord, Problem
 from training.data.near_duplicates import perceptual_hash
 from training.data.pictures import Picture, PictureError
@@ -224,6 +225,8 @@ def _score_values(record: FilmRecord) -> Iterable[tuple[str, str]]:
     for column, text in record.further.items():
         if column.startswith("brixia_") and text and not _brixia_fits(column, text):
             yield "score out of range", f"{column} is {text!r}; a zone goes from 0 to 3, the sum to 18"
+        if column in ZONE_COLUMNS and text not in ("", "0", "1"):
+            yield "score out of range", f"{column} is {text!r}; write 1 for an involved zone, 0, or nothing"
 
 
 def _brixia_fits(column: str, text: str) -> bool:

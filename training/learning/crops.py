@@ -151,6 +151,7 @@ def film_labels(films: Sequence[Film]) -> dict[str, torch.Tensor]:
         unknown if film.brixia is None or film.opacity_mask or film.teacher is not None else film.brixia
         for film in films
     ]
+    zones = [unknown if film.zones is None else film.zones for film in films]
     consensus = [math.nan if film.consensus is None else film.consensus for film in films]
     return {
         "has_mask": torch.tensor([float(film.opacity_mask is not None) for film in films]),
@@ -160,6 +161,7 @@ def film_labels(films: Sequence[Film]) -> dict[str, torch.Tensor]:
         "presence": torch.tensor([film_presence(film) for film in films]),
         "consensus": torch.tensor(consensus, dtype=torch.float32),
         "teacher": torch.from_numpy(np.stack(teacher)),
+        "zones": torch.from_numpy(np.stack(zones)),
         "brixia": brixia_shares(torch.from_numpy(np.stack(brixia))),
     }
 

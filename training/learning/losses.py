@@ -78,6 +78,7 @@ def opacity_losses(
     - ``brixia``: zone shares against ``BRIXIA_SHARES``, for films without a mask or teacher.
     - ``score``: the number of zones above the involvement threshold, made differentiable, against the
       readers.
+    - ``zones``: each zone above or below the involvement threshold, likewise, against a reader's zones.
     - ``presence``: the classification head.
 
     Parameters
@@ -88,7 +89,8 @@ def opacity_losses(
         ``lungs``, ``zones``, ``opacity``, ``boxes``, ``guess`` (0 to 255); uint8, (batch, 1, rows, columns).
     labels : dict of str to torch.Tensor
         ``has_mask``, ``has_boxes``, ``normal`` (0 or 1); ``guess_weight``; ``teacher``, ``brixia`` (batch,
-        6), ``consensus``, ``presence`` (NaN where missing).
+        6), ``zones`` (batch, 6; NaN for each zone that nothing is said of), ``consensus``, ``presence`` (NaN
+        where missing).
     settings : OpacityLoss
         Weights.
 
@@ -106,8 +108,8 @@ def opacity_losses(
     ).clamp_min(1)
     empty_outside = _mean_softplus(logits, outside)
     box_loss = empty_outside + F.relu(0.5 - inside_share) * 4
-    count = torch.sigmoid((shares - settings.involvement_threshold) / settings.temperature).sum(1)
-    score = F.smooth_l1_loss(count, labels["consensus"].nan_to_num(), reduction="none")
+    involvement = (shares - settings.involvement_threshold) / settings.temperature
+    score = F.smooth_l1_loss(involvement.sigmoid().sum(1), labels["consensus"].nan_to_num(), reduction="none")
     parts = {
         "mask": (mask_loss(logits, opacity, lungs), labels["has_mask"]),
         "guess": (mask_loss(logits, maps["guess"].float() / 255.0, lungs), labels["guess_weight"]),
@@ -116,6 +118,7 @@ def opacity_losses(
         "teacher": _share_loss(shares, labels["teacher"]),
         "brixia": _share_loss(shares, labels["brixia"]),
         "score": (score, known(labels["consensus"])),
+        "zones": _zone_loss(involvement, labels["zones"]),
         "presence": (
             F.binary_cross_entropy_with_logits(
                 presence[:, 0], labels["presence"].nan_to_num(), reduction="none"
@@ -144,6 +147,12 @@ def brixia_shares(scores: torch.Tensor) -> torch.Tensor:
 
 def _mean_softplus(logits: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
     return (F.softplus(logits) * where).sum((1, 2, 3)) / where.sum((1, 2, 3)).clamp_min(1)
+
+
+def _zone_loss(involvement: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    said = known(target)
+    entropy = F.binary_cross_entropy_with_logits(involvement, target.nan_to_num(), reduction="none")
+    return (entropy * said).sum(1) / said.sum(1).clamp_min(1), said.amax(1)
 
 
 def _share_loss(shares: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -172,7 +172,7 @@ class OpacityLoss:
 
     Parameters
     ----------
-    mask, guess, boxes, normal, teacher, score, brixia, presence : float
+    mask, guess, boxes, normal, teacher, score, zones, brixia, presence : float
         See ``training.learning.losses``.
     involvement_threshold, temperature : float
         Of the differentiable zone count, shares of a zone's area.
@@ -184,6 +184,7 @@ class OpacityLoss:
     normal: float = 0.5
     teacher: float = 2.0
     score: float = 0.5
+    zones: float = 0.5
     brixia: float = 0.5
     presence: float = 0.3
     involvement_threshold: float = 0.25
