@@ -1,6 +1,6 @@
 """What a scorer says about one radiograph: a severity score, or why there is none.
 
-This module is all that the DICOM side knows of the models; it needs numpy and nothing else.
+This module is all that the DICOM side knows of the models; it loads nothing but the standard library.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class Side(StrEnum):
