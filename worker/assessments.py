@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Sequence
 
 from pydantic import TypeAdapter
 from sqlalchemy import Engine, select
@@ -33,35 +33,29 @@ class Assessments:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def find_report(self, uids: Collection[str], study_instance_uid: str) -> tuple[str, str] | None:
-        """Return which of some instances is a report of ours: its radiograph's UID and its own, or None.
+    def find_report(self, uids: Sequence[str], study_instance_uid: str) -> tuple[str, str] | None:
+        """Return the first of some instances that is a report of ours, as its radiograph's UID and its own.
 
         Parameters
         ----------
-        uids : Collection of str
-            SOP Instance UIDs that a document judges.
+        uids : Sequence of str
+            SOP Instance UIDs that a document may judge, the likeliest first.
         study_instance_uid : str
-            The document's study: there what destinations have taken is looked through as well.
+            The document's study: what destinations have taken of it is looked through as well.
         """
+        sent = (
+            select(DeliveryRow.sop_instance_uid, DeliveryRow.stored)
+            .join(EntryRow, EntryRow.sop_instance_uid == DeliveryRow.sop_instance_uid)
+            .where(EntryRow.study_instance_uid == study_instance_uid)
+        )
         with transaction(self._engine) as session:
-            for table in (ReportRow, PriorRow):
-                found = session.execute(
-                    select(table.sop_instance_uid, table.report_uid)
-                    .where(table.report_uid.in_(uids))
-                    .limit(1)
-                ).first()
-                if found is not None:
-                    return str(found[0]), str(found[1])
-            sent = session.execute(
-                select(DeliveryRow.sop_instance_uid, DeliveryRow.stored)
-                .join(EntryRow, EntryRow.sop_instance_uid == DeliveryRow.sop_instance_uid)
-                .where(EntryRow.study_instance_uid == study_instance_uid)
-            )
-            for radiograph, stored in sent:
-                for _, uid in stored or ():
-                    if uid in uids:
-                        return str(radiograph), str(uid)
-            return None
+            ours = {
+                uid: radiograph for radiograph, stored in session.execute(sent) for _, uid in stored or ()
+            }
+            for table in (PriorRow, ReportRow):
+                known = select(table.report_uid, table.sop_instance_uid).where(table.report_uid.in_(uids))
+                ours |= {str(uid): radiograph for uid, radiograph in session.execute(known)}
+        return next(((ours[uid], uid) for uid in uids if uid in ours), None)
 
 
 def put_assessment(session: Session, noted: ReaderAssessment) -> bool:
