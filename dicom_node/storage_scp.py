@@ -1,7 +1,8 @@
 """The storage node: who may call, what is taken, and the one answer each instance gets.
 
-``StorageSCP`` hands every radiograph that arrives to ``accept`` and answers Success only after ``accept``
-has returned. Nothing is decoded here but four UIDs; the bytes go on as they came.
+``StorageSCP`` hands every radiograph and every document that arrives to ``accept`` and answers Success only
+after ``accept`` has returned. Nothing is decoded here but four UIDs; the bytes go on as they came. What a
+document is, a reader's assessment, a report of our own or somebody else's, is for ``accept`` to find out.
 """
 
 from __future__ import annotations
@@ -18,16 +19,11 @@ from types import TracebackType
 from typing import Self, cast
 
 from pydicom.dataset import Dataset
-from pydicom.uid import UID
 from pynetdicom import AE, _config, evt
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import encode_file_meta
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
-    ComputedRadiographyImageStorage,
-    DigitalXRayImageStorageForPresentation,
-    DigitalXRayImageStorageForProcessing,
-    SecondaryCaptureImageStorage,
     StorageCommitmentPushModel,
     Verification,
 )
@@ -42,22 +38,21 @@ from dicom_node.instance import ReceivedInstance
 from dicom_node.listener import LimitedAssociationServer, connection_of
 from dicom_node.node_settings import NodeSettings
 from dicom_node.peers import AddressList, printable
+from dicom_node.storage_classes import STORAGE_SOP_CLASSES
 from dicom_node.transfer_syntaxes import TRANSFER_SYNTAXES
 
-__all__ = ["STORAGE_SOP_CLASSES", "CannotListen", "NodeSettings", "StorageSCP", "StoreStatus"]
+__all__ = [
+    "STORAGE_SOP_CLASSES",
+    "CannotListen",
+    "NodeSettings",
+    "StorageSCP",
+    "StoreStatus",
+]
 
 logger = logging.getLogger(__name__)
 
 # pynetdicom's own log handlers describe every message, at a cost for every PDU, and quote peers' data.
 _config.LOG_HANDLER_LEVEL = "none"
-
-STORAGE_SOP_CLASSES: tuple[UID, ...] = (
-    ComputedRadiographyImageStorage,
-    DigitalXRayImageStorageForPresentation,
-    DigitalXRayImageStorageForProcessing,
-    SecondaryCaptureImageStorage,
-)
-"""What may be sent to the node; everything else, our own reports included, is not negotiated."""
 
 _NAMED_CLASSES = 8  # in one log line
 _ABORT_WITHIN_S = 2.0
@@ -84,7 +79,7 @@ class CannotListen(DicomNodeError):
 
 
 class StorageSCP:
-    """A DICOM node that takes radiographs by C-STORE and answers C-ECHO.
+    """A DICOM node that takes radiographs and documents by C-STORE and answers C-ECHO.
 
     Parameters
     ----------
@@ -214,8 +209,8 @@ class StorageSCP:
         # Admission counts instead: pynetdicom would count connections that never asked for anything
         ae.maximum_associations = sys.maxsize
         ae.add_supported_context(Verification)
-        for sop_class in STORAGE_SOP_CLASSES:
-            ae.add_supported_context(sop_class, list(TRANSFER_SYNTAXES))
+        for sop_class, syntaxes in STORAGE_SOP_CLASSES.items():
+            ae.add_supported_context(sop_class, list(syntaxes))
         if self._confirm is not None:
             # the PACS that calls is the provider here, whether or not it negotiates that (PS3.7 D.3.3.4)
             ae.add_supported_context(
@@ -335,6 +330,6 @@ def _describe_refused(sender: str, refused: list[PresentationContext]) -> str:
     what = "transfer syntaxes for " if syntaxes_only else ""
     sender = printable(sender, 16)
     return (
-        f"{sender} offered {what}{', '.join(classes)}: not accepted; this node takes CR, DX and "
-        f"Secondary Capture images in {len(TRANSFER_SYNTAXES)} transfer syntaxes"
+        f"{sender} offered {what}{', '.join(classes)}: not accepted; this node takes CR, DX and Secondary "
+        f"Capture images in {len(TRANSFER_SYNTAXES)} transfer syntaxes, and structured documents uncompressed"
     )

@@ -190,14 +190,13 @@ class Orthanc:
             urllib.request.urlopen(request, timeout=10).close()
 
 
-@pytest.fixture(scope="session")
-def orthanc_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
-    """One Orthanc, kept for the whole session."""
+@contextmanager
+def running_orthanc(folder: Path, **options: Any) -> Iterator[Orthanc]:
+    """Run an Orthanc with DICOMweb until the block ends; options replace parts of its configuration."""
     program = find_program("Orthanc")
     plugins = [str(path) for path in Path("/usr/share/orthanc/plugins").glob("libOrthancDicomWeb.so")]
     if not plugins:
         missing("Orthanc's DICOMweb plugin (orthanc-dicomweb) is not installed")
-    folder = tmp_path_factory.mktemp("orthanc")
     server = Orthanc("ORTHANC", free_port(), f"http://127.0.0.1:{free_port()}")
     configuration = {
         "Name": "test PACS",
@@ -215,9 +214,40 @@ def orthanc_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc
         "Plugins": plugins,
         "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
     }
-    (folder / "orthanc.json").write_text(json.dumps(configuration))
+    (folder / "orthanc.json").write_text(json.dumps(configuration | options))
     with running([program, str(folder / "orthanc.json")], lambda: server.get("/dicom-web/studies"), folder):
         yield server
+
+
+@pytest.fixture(scope="session")
+def orthanc_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
+    """One Orthanc, kept for the whole session."""
+    with running_orthanc(tmp_path_factory.mktemp("orthanc")) as server:
+        yield server
+
+
+@dataclass(frozen=True)
+class Archive:
+    """An Orthanc that may send to one other node, as ``CXRWORKER`` on ``node_port``."""
+
+    orthanc: Orthanc
+    node_port: int
+
+
+@pytest.fixture(scope="session")
+def archive_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
+    """One Orthanc that can be searched and fetched from, kept for the whole session."""
+    port = free_port()
+    known = {"worker": ["CXRWORKER", "127.0.0.1", port]}
+    with running_orthanc(tmp_path_factory.mktemp("archive"), DicomModalities=known) as server:
+        yield Archive(server, port)
+
+
+@pytest.fixture
+def archive(archive_server: Archive) -> Archive:
+    """An empty ``Archive``."""
+    archive_server.orthanc.clear()
+    return archive_server
 
 
 @pytest.fixture

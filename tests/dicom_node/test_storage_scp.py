@@ -19,10 +19,11 @@ from pynetdicom.sop_class import (
     Verification,
 )
 
+from dicom_node.assessment import DOCUMENT_SOP_CLASSES
 from dicom_node.errors import DicomNodeError, MismatchedInstance
 from dicom_node.storage_scp import CannotListen, NodeSettings, StorageSCP
 from dicom_node.storage_scu import RemoteAE, echo, store
-from dicom_node.transfer_syntaxes import TRANSFER_SYNTAXES
+from dicom_node.transfer_syntaxes import TRANSFER_SYNTAXES, UNCOMPRESSED
 
 ANYONE = ("*",)
 OTHERWISE_ENCODED = (
@@ -350,11 +351,28 @@ def test_other_classes_are_refused_and_explained_in_one_line(node, make_film, ca
     assert received == []
 
 
+@pytest.mark.parametrize("syntax", UNCOMPRESSED)
+@pytest.mark.parametrize("sop_class", sorted(DOCUMENT_SOP_CLASSES))
+def test_every_document_class_is_taken_uncompressed(node, make_film, received, sop_class, syntax):
+    document = make_film(syntax, SOPClassUID=sop_class, PixelData=None, Rows=None, Columns=None)
+    (outcome,) = store(RemoteAE("CXRWORKER", "127.0.0.1", node.port), "READER", [document])
+    assert outcome.status == 0x0000
+    assert received[0].sop_class_uid == sop_class
+    assert split(received[0].encoded)[1] == split(document)[1]
+
+
+def test_a_document_is_not_taken_compressed(node):
+    contexts = [build_context(uid.ComprehensiveSRStorage, uid.JPEGLosslessSV1), build_context(Verification)]
+    with association(node.port, contexts) as opened:
+        assert [context.abstract_syntax for context in opened.rejected_contexts] == [
+            uid.ComprehensiveSRStorage
+        ]
+
+
 @pytest.mark.parametrize(
-    "sop_class",
-    [uid.ComprehensiveSRStorage, uid.Comprehensive3DSRStorage, uid.EnhancedSRStorage],
+    "sop_class", [uid.GrayscaleSoftcopyPresentationStateStorage, uid.SegmentationStorage, uid.CTImageStorage]
 )
-def test_reports_are_not_negotiated(node, sop_class):
+def test_what_is_neither_radiograph_nor_document_is_not_negotiated(node, sop_class):
     with association(node.port, [build_context(Verification), build_context(sop_class)]) as opened:
         assert [context.abstract_syntax for context in opened.rejected_contexts] == [sop_class]
 
