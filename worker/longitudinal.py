@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from pydicom.dataset import Dataset
 
 from dicom_node.instance import InstanceReference
-from dicom_node.prior import PriorResult, acquired_at, figures_of, patient_of
+from dicom_node.prior import PriorResult, acquired_at, patient_of, prior_of
+from models.result import Result, SeverityResult
 from worker.entry import PatientResult
 
 if TYPE_CHECKING:
-    from models.result import Result
     from worker.stages import Scoring
 
 
@@ -81,21 +81,6 @@ def result_for_later(
     report : InstanceReference or None
         The Structured Report that tells it.
     """
-    from models.result import SeverityResult  # noqa: PLC0415 - numpy, which the listener does without
-
     if not isinstance(result, SeverityResult) or earlier.patient is None or earlier.acquired_at is None:
         return None
-    algorithm = result.algorithm
-    prior = PriorResult(
-        sop_instance_uid=sop_instance_uid,
-        acquired_at=earlier.acquired_at,
-        algorithm=algorithm.name,
-        version=algorithm.version,
-        digest=algorithm.digest,
-        score=result.score,
-        score_max=result.score_max,
-        percent=result.percent if result.measures_opacity else None,
-        zones=figures_of(result),
-        report=report,
-    )
-    return PatientResult(earlier.patient, prior)
+    return PatientResult(earlier.patient, prior_of(sop_instance_uid, earlier.acquired_at, result, report))
