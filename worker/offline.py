@@ -15,20 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicom_node.errors import DicomNodeError, NotEligible
-from dicom_node.prior import PriorResult, ReportBasis, acquired_at, figures_of
+from dicom_node.prior import PriorResult, ReportBasis, acquired_at, prior_of
 from models.result import ZONE_ORDER, SeverityResult
 from worker.errors import WorkerError
 from worker.pipeline import assess, describe
+from worker.priors import MOST
 from worker.serial_films import PICTURE_SUFFIXES, Film, by_patient
 from worker.stages import Scorer
 from worker.summary import refuse, summarise
 
 if TYPE_CHECKING:
-    from dicom_node.instance import InstanceReference
     from worker.output_folder import OutputFolder
-
-MAX_PRIORS = 12
-"""How many earlier results of a patient a record and a report name: the latest."""
 
 _ZONES = tuple(f"{side}_{level}" for side, level in ZONE_ORDER)
 _FOUND = (
@@ -174,7 +171,7 @@ def _score_patient(
             if film.path.suffix.lower() in PICTURE_SUFFIXES:
                 record = _score_picture(film.path, scorer, out)
             else:
-                record, told = _score_film(film.path, scorer, tuple(priors[-MAX_PRIORS:]), out)
+                record, told = _score_film(film.path, scorer, tuple(priors[-MOST:]), out)
         except NotEligible as refusal:
             record = refuse(None, "not-eligible", refusal.reason, refusal.message)
         except (DicomNodeError, WorkerError) as error:
@@ -215,25 +212,8 @@ def _score_film(
     report = None if out is None else out.write_report(path, radiograph, result, basis)
     if at is None or not isinstance(result, SeverityResult):
         return record, None
-    return record, _as_prior(uid, at, result, report)
+    return record, prior_of(uid, at, result, report)
 
 
 def _unreadable(path: Path, error: OSError) -> UnreadableFile:
     return UnreadableFile(f"{path} cannot be read ({error.strerror}): check path and rights")
-
-
-def _as_prior(
-    uid: str, at: datetime, result: SeverityResult, report: InstanceReference | None
-) -> PriorResult:
-    return PriorResult(
-        sop_instance_uid=uid,
-        acquired_at=at,
-        algorithm=result.algorithm.name,
-        version=result.algorithm.version,
-        digest=result.algorithm.digest,
-        score=result.score,
-        score_max=result.score_max,
-        percent=result.percent if result.measures_opacity else None,
-        zones=figures_of(result),
-        report=report,
-    )

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Any
 
 import click
 from rich.console import Console
 
 from worker import tables
+from worker.assessments_command import assessment_in_json
+from worker.entry import MadeReport
 from worker.errors import WorkerError
 from worker.pipeline import purge, tidy
 from worker.service import Service
@@ -34,13 +37,17 @@ def show_status(settings: Settings, sop_instance_uid: str | None, as_json: bool)
     entry = history.entry(sop_instance_uid)
     if entry is None:
         raise WorkerError(f"{sop_instance_uid} is unknown here: it never arrived, or was refused on arrival")
-    deliveries, story = history.deliveries(sop_instance_uid), history.story(sop_instance_uid)
+    told = tables.Story(
+        entry,
+        history.deliveries(sop_instance_uid),
+        history.reports(sop_instance_uid),
+        history.assessments(sop_instance_uid),
+        history.story(sop_instance_uid),
+    )
     if as_json:
-        told = [{"at": at.isoformat(), "what": what} for at, what in story]
-        whole = {**asdict(entry), "deliveries": [asdict(delivery) for delivery in deliveries], "story": told}
-        click.echo(json.dumps(whole, indent=2, default=str))
+        click.echo(json.dumps(_in_json(told), indent=2, default=str))
     else:
-        tables.print_story(console, entry, deliveries, story)
+        tables.print_story(console, told)
 
 
 def requeue(settings: Settings, uids: Sequence[str] | None) -> None:
@@ -57,6 +64,29 @@ def purge_now(settings: Settings, failed: bool) -> None:
     removed = purge(sweeping, failed=failed)
     tidy(sweeping)
     click.echo(f"files of {removed} images removed")
+
+
+def _in_json(told: tables.Story) -> dict[str, Any]:
+    return {
+        **asdict(told.entry),
+        "deliveries": [asdict(delivery) for delivery in told.deliveries],
+        "reports": [_report_in_json(report) for report in told.reports],
+        "assessments": [assessment_in_json(noted) for noted in told.assessments],
+        "story": [{"at": at.isoformat(), "what": what} for at, what in told.events],
+    }
+
+
+def _report_in_json(report: MadeReport) -> dict[str, Any]:
+    replaced = report.basis.predecessor
+    return {
+        "variant": report.variant,
+        "objects": list(report.kinds),
+        "sr_instance_uid": report.reference.sop_instance_uid if report.reference else None,
+        "predecessor_sr_instance_uid": replaced.sop_instance_uid if replaced else None,
+        "priors": [prior.sop_instance_uid for prior in report.basis.priors],
+        "algorithm_digest": report.algorithm_digest,
+        "made_at": report.basis.created_at.isoformat(),
+    }
 
 
 def _show_queue(service: Service, console: Console, as_json: bool) -> None:

@@ -17,6 +17,8 @@ from dicom_node.own_report import reference_of
 from dicom_node.reading import read_dataset
 from dicom_node.rendering import render_overlay
 from dicom_node.report import ReportBasis, ReportSettings, build_report
+from dicom_node.report_context import ReportContext
+from dicom_node.secondary_capture import circumstances_of
 from worker.errors import SettingsError, WorkerError
 
 if TYPE_CHECKING:
@@ -77,7 +79,7 @@ class OutputFolder:
         UnwritableFile
             When it cannot be written.
         """
-        self._write_overlay(self._free_name(path), pixels, result)
+        self._write_overlay(self._free_name(path), render_overlay(pixels, result))
 
     def write_report(
         self, path: Path, radiograph: Radiograph, result: Result, basis: ReportBasis
@@ -96,15 +98,16 @@ class OutputFolder:
         """
         name = self._free_name(path)
         report = build_report(radiograph, result, self._form, basis)
-        self._write_overlay(name, radiograph.pixels, result)
+        context = ReportContext(radiograph, result, self._form, basis)
+        self._write_overlay(name, render_overlay(radiograph.pixels, result, circumstances_of(context)))
         with _told_if_unwritable(self._folder):
             for kind, encoded in report.instances.items():
                 (self._folder / f"{name}.{kind}.dcm").write_bytes(encoded)
         encoded_report = report.instances.get("sr")
         return None if encoded_report is None else reference_of(read_dataset(encoded_report))
 
-    def _write_overlay(self, name: str, pixels: NDArray[np.float32], result: Result) -> None:
-        encoded = cv2.imencode(".png", cv2.cvtColor(render_overlay(pixels, result), cv2.COLOR_RGB2BGR))[1]
+    def _write_overlay(self, name: str, drawn: NDArray[np.uint8]) -> None:
+        encoded = cv2.imencode(".png", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))[1]
         with _told_if_unwritable(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
             (self._folder / f"{name}.png").write_bytes(encoded.tobytes())

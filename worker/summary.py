@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from dicom_node.prior import Change, PriorResult, ReportBasis, ZoneFigures, figures_of
+from models.result import ZONE_ORDER, SeverityResult
+
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from dicom_node.prior import Change, PriorResult, ReportBasis, ZoneFigures
     from models.result import Result
 
 
@@ -51,9 +53,6 @@ def summarise(
         ``change`` is now minus the latest prior of the same algorithm and scheme: ``since, score,
         fraction, zones``; None without one.
     """
-    from dicom_node.prior import figures_of  # noqa: PLC0415 - numpy, which the listener does without
-    from models.result import SeverityResult  # noqa: PLC0415
-
     found: dict[str, Any]
     if isinstance(result, SeverityResult):
         change = None if basis is None else basis.change(result)
@@ -135,8 +134,6 @@ def _change(change: Change) -> dict[str, Any]:
 
 
 def _zones(zones: Sequence[ZoneFigures]) -> list[dict[str, Any]]:
-    from models.result import ZONE_ORDER  # noqa: PLC0415
-
     return [
         {"side": str(side), "level": str(level), "fraction": _fraction(zone.percent), "score": zone.score}
         for (side, level), zone in zip(ZONE_ORDER, zones, strict=True)

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from worker.entry import Delivery, DestinationHealth, EntryStatus, JournalEntry
+from models.result import ZONE_ORDER
+from worker.entry import (
+    Delivery,
+    DestinationHealth,
+    EntryStatus,
+    JournalEntry,
+    MadeReport,
+    ReaderAssessment,
+)
 from worker.logs import one_line
 
 RESEARCH_USE = "research use, not for diagnosis"
@@ -57,9 +66,8 @@ def print_results(console: Console, results: Sequence[tuple[str, Mapping[str, An
     followed = any(record["change"] for _, record in results)
     if followed:
         table.add_column("change", overflow="fold")
-    for side in ("right", "left"):
-        for level in ("upper", "middle", "lower"):
-            table.add_column(f"{side}\n{level}", justify="right")
+    for side, level in ZONE_ORDER:
+        table.add_column(f"{side}\n{level}", justify="right")
     table.add_column("outcome", overflow="fold")
     for name, record in results:
         fractions = [_percent(zone["fraction"]) for zone in record["zones"]] or [""] * 6
@@ -138,20 +146,107 @@ def print_destinations(console: Console, destinations: Sequence[tuple[Destinatio
     console.print(table)
 
 
-def print_story(
-    console: Console,
-    entry: JournalEntry,
-    deliveries: Sequence[Delivery],
-    story: Sequence[tuple[datetime, str]],
-) -> None:
+@dataclass(frozen=True)
+class Story:
+    """All that is known of one image; ``events`` holds when what happened."""
+
+    entry: JournalEntry
+    deliveries: Sequence[Delivery]
+    reports: Sequence[MadeReport]
+    assessments: Sequence[ReaderAssessment]
+    events: Sequence[tuple[datetime, str]]
+
+
+def print_story(console: Console, told: Story) -> None:
     """Print all that is known of one image."""
-    console.print(f"{entry.sop_instance_uid}: {entry.status}")
+    entry = told.entry
+    result = entry.result or {}
+    score = f", score {score_in_words(result)}" if result.get("outcome") == "scored" else ""
+    console.print(f"{entry.sop_instance_uid}: {entry.status}{score}")
     if entry.reason:
         console.print(one_line(f"{entry.reason}: {entry.message}"))
     if entry.result:
         print_zones(console, entry.result)
-    for delivery in deliveries:
-        told = f": {delivery.message}" if delivery.message else ""
-        console.print(one_line(f"to {delivery.destination}: {delivery.status}{told}"))
-    for at, what in story:
+    for report in told.reports:
+        _print_report(console, report)
+    for noted in told.assessments:
+        console.print(one_line(f"reader: {assessment_in_words(noted)}"))
+    for delivery in told.deliveries:
+        message = f": {delivery.message}" if delivery.message else ""
+        console.print(one_line(f"to {delivery.destination}: {delivery.status}{message}"))
+    for at, what in told.events:
         console.print(one_line(f"{at:%F %T} UTC  {what}"))
+
+
+def assessment_in_words(noted: ReaderAssessment) -> str:
+    """Return what a reader said: ``corrected, 4 of 6, right upper 1, verified, 2026-01-02``."""
+    told = noted.assessment
+    parts = [str(told.verdict)]
+    if told.score is not None:
+        parts.append(f"{told.score}" + (f" of {told.score_max}" if told.score_max else ""))
+    zones = zip(ZONE_ORDER, told.zones, strict=False)
+    parts += [f"{side} {level} {score}" for (side, level), score in zones if score is not None]
+    parts.append("verified" if told.verified else "not verified")
+    parts.append(f"{told.assessed_at:%F}" if told.assessed_at else f"received {noted.received_at:%F}")
+    return f"{', '.join(parts)} (document {noted.document_uid})"
+
+
+def _print_report(console: Console, report: MadeReport) -> None:
+    name = report.reference.sop_instance_uid if report.reference else "without SR"
+    told = f"report {name}: {', '.join(report.kinds)}, made {report.basis.created_at:%F %T} UTC"
+    if report.basis.predecessor:
+        told += f", replaces {report.basis.predecessor.sop_instance_uid}"
+    console.print(one_line(f"{told} (variant {report.variant})"))
+
+
+def print_judgements(console: Console, judgements: Sequence[Mapping[str, Any]]) -> None:
+    """Print a line a reader's assessment, beside the score that it is about."""
+    if not judgements:
+        console.print("no reader has assessed a report yet")
+        return
+    table = Table(title="Readers' assessments")
+    for column in ("image", "received", "verdict", "verified", "model", "reader", "zones that differ"):
+        table.add_column(column, overflow="fold")
+    for one in judgements:
+        model, reader = one["model"], one["reader"]
+        table.add_row(
+            one["sop_instance_uid"],
+            _day(one["received_at"]),
+            one["verdict"] + ("" if one["counts"] else " (superseded)"),
+            "yes" if one["verified"] else "no",
+            _total(model),
+            _total(reader),
+            ", ".join(_differing(model, reader)) if model and reader else "",
+        )
+    console.print(table)
+
+
+def print_agreement(console: Console, figures: Sequence[Mapping[str, Any]]) -> None:
+    """Print how far readers and each algorithm agree, in total and zone by zone."""
+    for one in figures:
+        name = f"{one['algorithm']} {one['algorithm_version']}, weights {one['algorithm_digest'][:12]}"
+        counts = ", ".join(f"{one[verdict]} {verdict}" for verdict in ("accepted", "corrected", "rejected"))
+        table = Table(title=f"Agreement with {name}\n{one['radiographs']} images: {counts}")
+        table.add_column("")
+        for column in ("values", "equal", "mean absolute error"):
+            table.add_column(column, justify="right")
+        rows = [(f"total, 0 to {one['score_max']}", one["total"])]
+        rows += [(f"{zone['side']} {zone['level']}", zone) for zone in one["zones"]]
+        for told, values in [*rows, ("all zones", one["all_zones"])]:
+            error = values["mean_absolute_error"]
+            shown = "" if error is None else f"{error:.3f}"
+            table.add_row(told, str(values["n"]), str(values["exact"]), shown)
+        console.print(table)
+
+
+def _total(scores: Mapping[str, Any] | None) -> str:
+    return "" if scores is None or scores["score"] is None else f"{scores['score']} of {scores['score_max']}"
+
+
+def _differing(model: Mapping[str, Any], reader: Mapping[str, Any]) -> list[str]:
+    pairs = zip(model["zones"], reader["zones"], strict=True)
+    return [
+        f"{ours['side']} {ours['level']}: {ours['score']}, reader {theirs['score']}"
+        for ours, theirs in pairs
+        if None not in (ours["score"], theirs["score"]) and ours["score"] != theirs["score"]
+    ]

@@ -25,7 +25,6 @@ from dicom_node.report_settings import ReportSettings
 from models.result import ZONE_ORDER, AlgorithmId, Result, SeverityResult, ZoneInvolvement
 from worker.errors import SettingsError
 from worker.offline import (
-    MAX_PRIORS,
     OfflineResult,
     UnreadableFile,
     find_files,
@@ -34,6 +33,7 @@ from worker.offline import (
     write_csv,
 )
 from worker.output_folder import OutputFolder, UnwritableFile, open_output
+from worker.priors import MOST
 from worker.serial_films import by_patient
 
 
@@ -207,11 +207,11 @@ def test_copies_and_films_of_one_moment_are_not_their_own_priors(
 
 
 def test_the_latest_priors_are_told_and_no_more(write_film: Callable[..., Path], tmp_path: Path) -> None:
-    for day in range(1, MAX_PRIORS + 4):
+    for day in range(1, MOST + 4):
         write_film(f"{day:02}.dcm", day % 7, StudyDate=f"202601{day:02}")
     *_, last = score_files(find_files([tmp_path / "series"]), GreyScorer())
     told = [prior["acquired_at"][8:10] for prior in last.record["priors"]]
-    assert told == [f"{day:02}" for day in range(3, MAX_PRIORS + 3)]
+    assert told == [f"{day:02}" for day in range(3, MOST + 3)]
 
 
 def test_a_film_without_a_score_is_nobodys_prior(
