@@ -1,0 +1,232 @@
+"""What a radiologist sees in OHIF: the study list, the capture, the report on the film, the overlays.
+
+The whole way once, with the real worker; the other studies are put into the PACS as the worker builds them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+from pydicom import dcmread
+from pydicom.uid import SecondaryCaptureImageStorage
+
+from models.result import SeverityResult
+from tests.conftest import free_port, wait_until
+from tests.viewers.conftest import PACS, Seen, likeness, picture
+from tests.viewers.studies import Study, as_rgb
+
+_NO_TOUR = "localStorage.setItem('shownTours', JSON.stringify(['basicViewerTour']))"
+_SERIES = "[data-cy=study-browser-thumbnail], [data-cy=study-browser-thumbnail-no-image]"
+_CANVAS = "[data-cy=viewport-pane] canvas.cornerstone-canvas"
+
+
+@dataclass
+class Viewer:
+    """OHIF with one study open."""
+
+    seen: Seen
+
+    @property
+    def page(self) -> Page:
+        return self.seen.page
+
+    def series(self, description: str) -> Locator:
+        return self.page.locator(_SERIES).filter(has_text=description)
+
+    def open(self, description: str) -> None:
+        self.series(description).dblclick()
+
+    def shown(self) -> Any:
+        """What the viewport's picture looks like: uint8, shape (rows, columns, 3)."""
+        return picture(self.page.locator(_CANVAS).screenshot())
+
+    def wait_for(self, expected: Any) -> None:
+        """Wait until the viewport shows a picture."""
+        wait_until(lambda: likeness(self.shown(), expected) > 0.9, what="the picture in OHIF's viewport")
+
+    def report_lines(self, groups: int) -> list[list[str]]:
+        """Wait for the report's outlines; return the lines of text beside each."""
+        texts = self.page.locator("svg.svg-layer g text")
+        for height in (799, 800, 799, 800):
+            try:
+                expect(texts).to_have_count(groups, timeout=6_000)
+                break
+            except AssertionError:
+                # now and then OHIF draws them only when the picture moves for the first time
+                self.page.set_viewport_size({"width": 1280, "height": height})
+        expect(texts).to_have_count(groups)
+        return [one.locator("tspan").all_text_contents() for one in texts.all()]
+
+    def assert_well(self, *known: str) -> None:
+        """No complaint in the console but the known ones, no message box, no error page."""
+        unknown = [told for told in self.seen.complaints if not any(part in told for part in known)]
+        assert not unknown
+        expect(self.page.locator("[data-sonner-toast]")).to_have_count(0)
+        expect(self.page.get_by_text(re.compile("something went wrong|error", re.IGNORECASE))).to_have_count(
+            0
+        )
+
+
+@pytest.fixture
+def open_study(open_page: Callable[..., Seen], ohif_url: str) -> Callable[[Study], Viewer]:
+    """Open a study in OHIF and wait for its film."""
+
+    def opened(study: Study) -> Viewer:
+        seen = open_page(f"{ohif_url}/viewer?StudyInstanceUIDs={study.uid}", before=_NO_TOUR)
+        viewer = Viewer(seen)
+        expect(viewer.page.locator(_SERIES)).to_have_count(len(study.objects))
+        wait_until(lambda: viewer.shown().std() > 20, what="the film in OHIF's viewport")
+        return viewer
+
+    return opened
+
+
+def _assert_report_tells(lines: list[list[str]], result: SeverityResult) -> None:
+    """Each zone's figures stand beside its outline; OHIF prints two decimals, and nothing for a 0."""
+    told = [" | ".join(one) for one in lines]
+    for zone in result.zones:
+        (mine,) = [
+            one for one in told if zone.side in one.lower() and f"{zone.level} zone of lung" in one.lower()
+        ]
+        assert f": {zone.percent:.2f} %" in mine
+        assert f": {zone.score:.2f} {{score}}" in mine or not zone.score
+    (total,) = [one for one in told if one.endswith(": Lung")]
+    assert f": {result.percent:.2f} %" in total
+    assert f": {result.score:.2f} {{score}}" in total or not result.score
+
+
+def _assert_outlines_lie_on_their_sides(viewer: Viewer) -> None:
+    """Half of the zones' outlines lie left in the picture, where the patient's right is; one is round all."""
+    boxes = [line.bounding_box() for line in viewer.page.locator("svg.svg-layer polyline").all()]
+    film = viewer.page.locator(_CANVAS).bounding_box()
+    assert film is not None
+    middle = film["x"] + film["width"] / 2
+    left = [box for box in boxes if box and box["x"] + box["width"] < middle + 0.05 * film["width"]]
+    right = [box for box in boxes if box and box["x"] > middle - 0.05 * film["width"]]
+    assert (len(left), len(right), len(boxes)) == (3, 3, 7)
+
+
+@pytest.mark.parametrize("name", ["severe", "score 0", "with priors", "3D and grey", "enhanced"])
+def test_capture_and_report_are_shown(
+    name: str,
+    studies: dict[str, Study],
+    open_study: Callable[[Study], Viewer],
+    keep_picture: Callable[[str, bytes], Path],
+) -> None:
+    study = studies[name]
+    assert isinstance(study.result, SeverityResult)
+    viewer = open_study(study)
+    kept = f"ohif-{name.replace(' ', '-')}".lower()
+    viewer.open(study.description("sc"))
+    viewer.wait_for(as_rgb(study.objects["sc"]))
+    expect(viewer.page.locator("[data-cy=cine-player-play-pause]")).to_have_count(0)
+    keep_picture(f"{kept}-capture", viewer.page.screenshot())
+    viewer.open(study.description("sr"))
+    lines = viewer.report_lines(7)
+    keep_picture(f"{kept}-report", viewer.page.screenshot())
+    _assert_report_tells(lines, study.result)
+    _assert_outlines_lie_on_their_sides(viewer)
+    viewer.assert_well()
+
+
+def test_a_film_without_a_score_is_shown_as_such(
+    studies: dict[str, Study],
+    open_study: Callable[[Study], Viewer],
+    keep_picture: Callable[[str, bytes], Path],
+) -> None:
+    study = studies["not assessable"]
+    viewer = open_study(study)
+    viewer.open(study.description("sc"))
+    viewer.wait_for(as_rgb(study.objects["sc"]))
+    keep_picture("ohif-not-assessable-capture", viewer.page.screenshot())
+    viewer.open(study.description("sr"))
+    ((*figures, site),) = viewer.report_lines(1)
+    keep_picture("ohif-not-assessable-report", viewer.page.screenshot())
+    assert not figures
+    assert site.endswith(": Lung")
+    viewer.assert_well()
+
+
+def test_a_presentation_state_is_listed_and_does_no_harm(
+    studies: dict[str, Study], open_study: Callable[[Study], Viewer]
+) -> None:
+    """OHIF has nothing that shows one: it is marked, and a double click changes nothing."""
+    study = studies["severe"]
+    viewer = open_study(study)
+    before = viewer.shown()
+    viewer.open(study.description("gsps"))
+    viewer.page.wait_for_timeout(1_000)
+    assert likeness(viewer.shown(), before) > 0.99
+    viewer.open(study.description("sr"))
+    viewer.report_lines(7)
+    viewer.assert_well()
+
+
+def test_a_segmentation_that_cannot_be_shown_does_not_end_the_page(
+    studies: dict[str, Study],
+    open_study: Callable[[Study], Viewer],
+    keep_picture: Callable[[str, bytes], Path],
+) -> None:
+    """OHIF wants an orientation in space that a radiograph does not have, and waits for ever."""
+    study = studies["severe"]
+    viewer = open_study(study)
+    viewer.open(study.description("seg"))
+    expect(viewer.page.get_by_text("Loading SEG...")).to_be_visible()
+    wait_until(lambda: viewer.seen.complaints, what="OHIF's complaint")
+    keep_picture("ohif-segmentation", viewer.page.screenshot())
+    viewer.open(study.description("sc"))
+    viewer.wait_for(as_rgb(study.objects["sc"]))
+    viewer.assert_well("ImageOrientationPatient")
+
+
+def test_from_the_modality_to_the_screen(
+    ohif_url: str,
+    viewer_pacs: PACS,
+    open_page: Callable[..., Seen],
+    storescu: Any,
+    start_role: Any,
+    make_sample: Callable[[str], Path],
+    keep_picture: Callable[[str, bytes], Path],
+    tmp_path: Path,
+) -> None:
+    """DCMTK's storescu as the modality, the real worker, Orthanc as its PACS, OHIF as its viewer."""
+    film = make_sample("from the modality")
+    settings = {
+        "CXR_DATA_DIR": str(tmp_path / "data"),
+        "CXR_PORT": str(free_port()),
+        "CXR_DESTINATIONS": f"{viewer_pacs.ae_title}@127.0.0.1:{viewer_pacs.dicom_port}",
+        "CXR_SWEEP_INTERVAL_S": "0.5",
+        "CXR_DEVICE": "cpu",
+    }
+    start_role("serve", settings=settings)
+    for port, called in (
+        (viewer_pacs.dicom_port, viewer_pacs.ae_title),
+        (int(settings["CXR_PORT"]), "CXRWORKER"),
+    ):
+        assert storescu(port, film, called=called).returncode == 0
+    uid = str(dcmread(film).StudyInstanceUID)
+    wait_until(lambda: len(viewer_pacs.find("Series", StudyInstanceUID=uid)) == 3, 120, "film, SR and SC")
+
+    page = (seen := open_page(ohif_url, before=_NO_TOUR)).page
+    row = page.get_by_role("row").filter(has_text="FROM-THE-MODALIT")
+    row.first.click()
+    keep_picture("ohif-study-list", page.screenshot())
+    page.get_by_role("button", name="Basic Viewer").first.click()
+    viewer = Viewer(seen)
+    expect(page.locator(_SERIES)).to_have_count(3)
+    viewer.open("Research: AI lung opacity overlay")
+    (capture,) = [
+        one
+        for one in viewer_pacs.datasets()
+        if one.StudyInstanceUID == uid and one.SOPClassUID == SecondaryCaptureImageStorage
+    ]
+    viewer.wait_for(as_rgb(capture))
+    viewer.open("Research: AI lung opacity severity")
+    viewer.report_lines(7)
+    viewer.assert_well()
