@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -136,6 +138,7 @@ def reading(
     return Reading(journal, history, spool, engine, fixed_scorer, make_film)
 
 
+ON_SQLITE = pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
 CORRECTED = {"score": 3, "score_max": 6, "zones": (0, 1, 1, 0, 0, 1)}
 
 
@@ -173,6 +176,7 @@ def test_a_correction_becomes_a_label_that_training_reads(reading: Reading, tmp_
     assert divided[3.0].split == divided[1.0].split != ""
 
 
+@ON_SQLITE
 def test_the_evaluation_reads_the_export(reading: Reading, tmp_path: Path) -> None:
     reading.say(reading.score(), Verdict.CORRECTED, **CORRECTED)
     reading.export(tmp_path / "export")
@@ -315,3 +319,52 @@ def test_plain_data_and_csv(reading: Reading, tmp_path: Path) -> None:
     assert (row["sop_instance_uid"], row["score_max"], row["counts"]) == (uid, "6", "True")
     assert (row["model_score"], row["reader_score"]) == ("1", "3")
     assert (row["model_right_middle"], row["reader_right_middle"]) == ("0", "1")
+
+
+def run(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "worker", *map(str, arguments)],
+        env={"PATH": "/usr/bin:/bin", "CXR_DATA_DIR": str(folder), "COLUMNS": "300"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@ON_SQLITE
+def test_the_commands(reading: Reading, tmp_path: Path) -> None:
+    uid = reading.score()
+    assert "no reader has assessed a report yet" in run(tmp_path, "assessments").stdout
+    reading.say(uid, Verdict.CORRECTED, verified=True, **CORRECTED)
+    first = reading.report_of(uid)
+
+    shown = run(tmp_path, "status", uid)
+    assert shown.returncode == 0, shown.stderr
+    assert f"{uid}: REPORTED, score 1 of 6" in shown.stdout
+    assert f"report {first}: sr, made " in shown.stdout
+    said = "reader: corrected, 3 of 6, right upper 0, right middle 1, right lower 1, left upper 0"
+    assert said in shown.stdout
+    assert "verified, 2026-03-01" in shown.stdout
+    told = json.loads(run(tmp_path, "status", "--json", uid).stdout)
+    assert told["result"]["score"] == 1
+    assert [report["sr_instance_uid"] for report in told["reports"]] == [first]
+    assert told["reports"][0]["predecessor_sr_instance_uid"] is None
+    assert told["assessments"][0]["verdict"] == "corrected"
+    assert told["assessments"][0]["zones"][1] == {"side": "right", "level": "middle", "score": 1}
+    assert json.loads(run(tmp_path, "status", "--json").stdout)["counts"]["NOTED"] == 1
+
+    listed = run(tmp_path, "assessments")
+    assert listed.returncode == 0, listed.stderr
+    assert "1 images: 0 accepted, 1 corrected, 0 rejected" in listed.stdout
+    assert "right middle: 0, reader 1" in listed.stdout
+    options = ("--json", "--csv", tmp_path / "said.csv", "--out", tmp_path / "export")
+    written = run(tmp_path, "assessments", *options)
+    assert written.returncode == 0, written.stderr
+    assert json.loads(written.stdout)["agreement"][0]["total"]["mean_absolute_error"] == 2.0
+    assert "1 films in" in written.stderr
+    assert (tmp_path / "said.csv").exists()
+    assert [film.consensus for film in read_manifest(tmp_path / "export")] == [3.0]
+    again = run(tmp_path, "assessments", "--out", tmp_path / "export")
+    assert (again.returncode, "not an empty folder" in again.stderr) == (1, True)
+    assert len(again.stderr.strip().splitlines()) == 1

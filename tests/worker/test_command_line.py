@@ -63,6 +63,7 @@ def test_help_names_every_command() -> None:
         "requeue",
         "purge",
         "doctor",
+        "assessments",
         "migrate",
     ):
         assert f"  {name} " in done.stdout
