@@ -26,7 +26,7 @@ MAXIMUM_RESPONSE_BYTES = 1024 * 1024
 
 # dicomweb-client logs a server's remarks word by word, and both the URL, which may name a patient
 logging.getLogger("dicomweb_client.web").setLevel(logging.ERROR)
-logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
+logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 
 @dataclass(frozen=True)
