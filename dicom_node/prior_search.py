@@ -33,6 +33,26 @@ logger = logging.getLogger(__name__)
 
 _Retrieved = TypeVar("_Retrieved")
 
+KEYS: Mapping[Level, dict[str, str]] = {
+    # issuer and birth date are not matched: an archive that does not keep them would find nothing
+    "STUDY": {
+        "PatientID": "",
+        "IssuerOfPatientID": "",
+        "PatientBirthDate": "",
+        "StudyDate": "",
+        "StudyInstanceUID": "",
+        "ModalitiesInStudy": "SR",
+    },
+    "SERIES": {
+        "StudyInstanceUID": "",
+        "SeriesInstanceUID": "",
+        "Modality": "SR",
+        "SeriesNumber": str(SERIES_NUMBERS["sr"]),
+    },
+    "IMAGE": {"StudyInstanceUID": "", "SeriesInstanceUID": "", "SOPInstanceUID": "", "SOPClassUID": ""},
+}
+"""What is asked for at each level, with what is matched; Patient ID and the UIDs above are filled in."""
+
 MAXIMUM_STUDIES = 50
 """Studies of one patient that are looked into, the newest."""
 
@@ -187,9 +207,7 @@ def _locate(archive: _Searchable, patient: PatientIdentity) -> Iterator[tuple[st
 
 
 def _studies(archive: _Searchable, patient: PatientIdentity) -> list[str]:
-    # issuer and birth date are asked for and not matched: an archive that does not know them finds nothing
-    asked = {"IssuerOfPatientID": "", "PatientBirthDate": "", "StudyDate": "", "StudyInstanceUID": ""}
-    answers = archive.find("STUDY", {"PatientID": patient.patient_id, "ModalitiesInStudy": "SR"} | asked)
+    answers = archive.find("STUDY", KEYS["STUDY"] | {"PatientID": patient.patient_id})
     found = {
         answer["StudyInstanceUID"]: answer["StudyDate"]
         for answer in answers
@@ -203,31 +221,20 @@ def _studies(archive: _Searchable, patient: PatientIdentity) -> list[str]:
 
 
 def _series(archive: _Searchable, study_uid: str) -> list[str]:
-    number = str(SERIES_NUMBERS["sr"])
-    answers = archive.find(
-        "SERIES",
-        {"StudyInstanceUID": study_uid, "Modality": "SR", "SeriesNumber": number, "SeriesInstanceUID": ""},
-    )
+    answers = archive.find("SERIES", KEYS["SERIES"] | {"StudyInstanceUID": study_uid})
     return [
         answer["SeriesInstanceUID"]
         for answer in answers
         if _may_be(answer["StudyInstanceUID"], study_uid)
         and _may_be(answer["Modality"], "SR")
-        and _may_be(answer["SeriesNumber"], number)
+        and _may_be(answer["SeriesNumber"], KEYS["SERIES"]["SeriesNumber"])
         and is_valid_uid(answer["SeriesInstanceUID"])
     ][:_MAXIMUM_SERIES]
 
 
 def _instances(archive: _Searchable, study_uid: str, series_uid: str) -> list[str]:
-    answers = archive.find(
-        "IMAGE",
-        {
-            "StudyInstanceUID": study_uid,
-            "SeriesInstanceUID": series_uid,
-            "SOPInstanceUID": "",
-            "SOPClassUID": "",
-        },
-    )
+    above = {"StudyInstanceUID": study_uid, "SeriesInstanceUID": series_uid}
+    answers = archive.find("IMAGE", KEYS["IMAGE"] | above)
     return [
         answer["SOPInstanceUID"]
         for answer in answers

@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from enum import IntEnum
 from io import BytesIO
 from threading import Thread
 from types import TracebackType
@@ -39,6 +38,7 @@ from dicom_node.listener import LimitedAssociationServer, connection_of
 from dicom_node.node_settings import NodeSettings
 from dicom_node.peers import AddressList, printable
 from dicom_node.storage_classes import STORAGE_SOP_CLASSES
+from dicom_node.store_status import StoreStatus
 from dicom_node.transfer_syntaxes import TRANSFER_SYNTAXES
 
 __all__ = [
@@ -57,21 +57,6 @@ _config.LOG_HANDLER_LEVEL = "none"
 _NAMED_CLASSES = 8  # in one log line
 _ABORT_WITHIN_S = 2.0
 _SPARE_CONNECTIONS = 32  # room for callers that are about to be told that the limit is reached
-
-
-class StoreStatus(IntEnum):
-    """The answers to C-STORE (PS3.4 B.2.3; 0x0117 from PS3.7 C.5.12)."""
-
-    SUCCESS = 0x0000
-    """The instance is durable here; the sender may forget it."""
-    INVALID_INSTANCE = 0x0117
-    """A UID is malformed, or data set and request name different instances."""
-    OUT_OF_RESOURCES = 0xA700
-    """It could not be kept; the sender should try again."""
-    MISMATCHED_SOP_CLASS = 0xA900
-    """The data set is not of the SOP class it was sent under."""
-    CANNOT_UNDERSTAND = 0xC000
-    """The bytes are no data set."""
 
 
 class CannotListen(DicomNodeError):
