@@ -13,7 +13,7 @@ from PIL import ImageCms
 from pydicom.dataset import Dataset
 
 from dicom_node.header import integer, items, text
-from dicom_node.identity import MANUFACTURER, MODEL_NAME
+from dicom_node.identity import MANUFACTURER, MODEL_NAME, SERIES_NUMBERS
 from dicom_node.presentation_graphics import (
     displayed_corners,
     graphic_annotations,
@@ -25,7 +25,7 @@ from dicom_node.softcopy_greyscale import greyscale_transformations
 from dicom_node.source_header import without_names
 from dicom_node.structured_report import finish
 
-SERIES_NUMBER = 9803
+SERIES_NUMBER = SERIES_NUMBERS["gsps"]
 _ICC_CLASS, _ICC_DATE = slice(12, 16), slice(24, 36)  # ISO 15076-1, 7.2.5 and 7.2.8
 
 

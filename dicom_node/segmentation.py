@@ -13,16 +13,17 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes as standard
 from pydicom.sr.coding import Code
 from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.valuerep import DSfloat
 
 from dicom_node import codes
 from dicom_node.header import texts
-from dicom_node.identity import MANUFACTURER, MODEL_NAME
+from dicom_node.identity import MANUFACTURER, MODEL_NAME, SERIES_NUMBERS
 from dicom_node.report_context import ReportContext
-from dicom_node.source_header import without_names
+from dicom_node.source_header import positive_pair, without_names
 from dicom_node.structured_report import finish
 from models.result import ZONE_ORDER, NotAssessable, Result, Side
 
-SERIES_NUMBER = 9804
+SERIES_NUMBER = SERIES_NUMBERS["seg"]
 _LUNG_COLOUR = {Side.RIGHT: (0, 200, 220), Side.LEFT: (70, 130, 255)}
 _OPACITY_COLOUR = (255, 140, 0)
 
@@ -152,5 +153,11 @@ def _describe(segmentation: Dataset, context: ReportContext) -> None:
     directions = texts(context.radiograph.dataset, "PatientOrientation")
     valid = len(directions) == 2 and all(one and set(one) <= set("ALPRHF") for one in directions)
     segmentation.PatientOrientation = list(directions) if valid else None
+    spacing = positive_pair(context.radiograph.dataset, "ImagerPixelSpacing")
+    if spacing:
+        # optional beside a source image, and measured at the detector; viewers exist that fail without it
+        measures = Dataset()
+        measures.PixelSpacing = [DSfloat(one, auto_format=True) for one in spacing]
+        segmentation.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence = [measures]
     # CHEST is not a paired part, so Laterality may be absent (PS3.3 C.7.3.1).
     segmentation.BodyPartExamined = "CHEST"

@@ -67,6 +67,15 @@ def test_masks_lie_on_the_stored_film(
     assert np.array_equal(read[0, ..., 0] > 0, turn.to_stored(result.opacity_mask))
 
 
+def test_the_detector_spacing_is_taken_over(demo_pixels, new_film, film_of, severity_of, segmentation_of):
+    spaced = film_of(new_film(demo_pixels, ImagerPixelSpacing=["0.143", "0.144"]))
+    result = severity_of(spaced.pixels.shape)
+    shared = segmentation_of(spaced, result).SharedFunctionalGroupsSequence[0]
+    assert shared.PixelMeasuresSequence[0].PixelSpacing == [0.143, 0.144]
+    zero = film_of(new_film(demo_pixels, ImagerPixelSpacing=["0.000", "0.000"]))
+    assert "PixelMeasuresSequence" not in segmentation_of(zero, result).SharedFunctionalGroupsSequence[0]
+
+
 def test_segments_are_coded(demo_film, severity_of, segmentation_of):
     segmentation = segmentation_of(demo_film, severity_of(demo_film.pixels.shape))
     right, left, opacity = segmentation.SegmentSequence
@@ -125,7 +134,8 @@ def test_dciodvfy_finds_nothing(
     directions, demo_pixels, new_film, film_of, severity_of, not_assessable_of, segmentation_of, tool,
     encoded, tmp_path,
 ):  # fmt: skip
-    film = film_of(new_film(demo_pixels, PatientOrientation=directions))
+    spacing = ["0.143", "0.143"]
+    film = film_of(new_film(demo_pixels, PatientOrientation=directions, ImagerPixelSpacing=spacing))
     for make in (severity_of, not_assessable_of):
         path = tmp_path / "segmentation.dcm"
         path.write_bytes(encoded(segmentation_of(film, make(film.pixels.shape))))
