@@ -13,10 +13,12 @@ CODE with the value (122775, DCM) Agreement with prior  accepted,  the COMPOSITE
 findings or (122776, DCM) Disagreement with prior       rejected   required
 findings (PS3.16 CID 3217)
 NUM (LUNG-SEV-0-6, 99CXRSEV) or (BRIXIA-0-18,           corrected  whatever the document refers to
-99CXRSEV): the total; NUM (ZONE-SEV-0-1, 99CXRSEV) or
-(BRIXIA-ZONE-0-3, 99CXRSEV): a zone, see below; CODE
-(INVOLVED-A, 99CXRSEV) to (INVOLVED-F, 99CXRSEV) =
-yes or no: a zone of the 0-6 score
+99CXRSEV): the total; NUM (ZONE-SEV-A, 99CXRSEV) to
+(ZONE-SEV-F, 99CXRSEV) or (BRIXIA-A, 99CXRSEV) to
+(BRIXIA-F, 99CXRSEV): a zone, A to C the right lung
+from above, D to F the left; CODE (INVOLVED-A,
+99CXRSEV) to (INVOLVED-F, 99CXRSEV) = yes (373066001,
+SCT) or no (373067005, SCT): a zone of the 0-6 score
 Verification Flag VERIFIED and a Predecessor Document,  accepted   a predecessor; what is mere evidence of
 none of the above                                                  a report is not judged by it
 Key Object Selection titled (113001, DCM) Rejected for  rejected   what is selected
@@ -24,10 +26,10 @@ Quality Reasons or (113037, DCM) Rejected for Patient
 Safety Reasons (IHE Imaging Object Change Management)
 ======================================================  =========  ======================================
 
-The first row that applies gives the verdict; values are read whatever the verdict. The zone of a NUM is
-told by Finding Site (363698007, SCT) with Laterality (272741003, SCT) below it, at the NUM or in its
-group, as in our reports (PS3.16 CID 6171); else by a Tracking Identifier of its group that names side
-and level ("... right lower ...").
+The first row that applies gives the verdict; values are read whatever the verdict. A zone's NUM may also
+be named (ZONE-SEV-0-1, 99CXRSEV) or (BRIXIA-ZONE-0-3, 99CXRSEV); its zone is then told by Finding Site
+(363698007, SCT) with Laterality (272741003, SCT) below it, at the NUM or in its group (PS3.16 CID 6171);
+else by a Tracking Identifier of its group that names side and level ("... right lower ...").
 
 Not taken: a number outside its scheme; values that contradict one another; notes that withdraw an object
 without judging it (113038, wrong worklist entry; 113039, retention expired); free text.
@@ -239,14 +241,24 @@ def _values_of(root: ContentItem, score_max: int) -> tuple[set[int], ...]:
         for item in group.children:
             if item.is_named(codes.TOTAL_SCORE[score_max]):
                 values[0].update(_score(item, score_max))
-            if item.is_named(codes.ZONE_SCORE[score_max]):
-                zone = zone_of(item) or zone_of(group) or _tracked(group)
-                if zone is not None:
-                    values[1 + ZONE_ORDER.index(zone)].update(_score(item, score_max // 6))
+            zone = _zone(item, group, score_max)
+            if zone is not None:
+                values[1 + zone].update(_score(item, score_max // 6))
     if score_max == 6 and not any(values[1:]):
         for index, name in enumerate(codes.INVOLVED):
             values[1 + index].update(_involved(root, name))
     return values
+
+
+def _zone(item: ContentItem, group: ContentItem, score_max: int) -> int | None:
+    """Return the place in ``ZONE_ORDER`` of the zone whose score an item is, if it is one."""
+    for index, name in enumerate(codes.ZONE_SCORE[score_max]):
+        if item.is_named(name):
+            return index
+    if not item.is_named(codes.UNSIDED_ZONE_SCORE[score_max]):
+        return None
+    zone = zone_of(item) or zone_of(group) or _tracked(group)
+    return None if zone is None else ZONE_ORDER.index(zone)
 
 
 def _score(item: ContentItem, most: int) -> Iterator[int]:

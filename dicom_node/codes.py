@@ -38,6 +38,7 @@ TOTAL = Code("255619001", "SCT", "Total")  # CID 7464
 SOURCE = Code("260753009", "SCT", "Source")
 PERCENT = Code("%", "UCUM", "Percent")
 SCORE_UNIT = Code("{score}", "UCUM", "score")
+ZONES = Code("{zones}", "UCUM", "zones")
 PIXELS = Code("{pixels}", "UCUM", "Pixels")
 MILLIMETER = Code("mm", "UCUM", "mm")
 
@@ -82,33 +83,43 @@ def _private(value: str, meaning: str) -> Code:
     return Code(value, PRIVATE_SCHEME, meaning)
 
 
+def _zones(value: str, meaning: str) -> tuple[Code, ...]:
+    """One concept for each zone, with its side in words: viewers exist that do not show laterality."""
+    return tuple(
+        _private(f"{value}-{letter}", meaning.format(f"{side.capitalize()} {level}"))
+        for letter, (side, level) in zip("ABCDEF", ZONE_ORDER, strict=True)
+    )
+
+
 TOTAL_SCORE: dict[int, Code] = {
-    6: _private("LUNG-SEV-0-6", "Lung opacity severity score, 0 to 6"),
+    6: _private("LUNG-SEV-0-6", "Lung opacity score, 0 to 6"),
     18: _private("BRIXIA-0-18", "Brixia score, 0 to 18"),
 }
 SCORE_MAX: dict[str, int] = {"two-stage": 6, "bs-net": 18}
 """Scheme by algorithm, for results without a score."""
-ZONE_SCORE: dict[int, Code] = {
+ZONE_SCORE: dict[int, tuple[Code, ...]] = {
+    6: _zones("ZONE-SEV", "{} zone score"),
+    18: _zones("BRIXIA", "{} zone Brixia score"),
+}
+LUNG_FRACTION = _private("OPACITY-LUNG", "Lung opacity")
+ZONE_FRACTION = _zones("OPACITY", "{} zone opacity")
+"""Opacified share of the area."""
+UNSIDED_ZONE_SCORE: dict[int, Code] = {
     6: _private("ZONE-SEV-0-1", "Lung zone severity score, 0 or 1"),
     18: _private("BRIXIA-ZONE-0-3", "Brixia score of lung zone, 0 to 3"),
 }
-LUNG_FRACTION = _private("OPACITY-LUNG", "Opacified share of lung area")
-ZONE_FRACTION = _private("OPACITY-ZONE", "Opacified share of lung zone area")
+UNSIDED_ZONE_FRACTION = _private("OPACITY-ZONE", "Opacified share of lung zone area")
+"""Understood, no longer emitted: the zone is told by finding site and laterality alone."""
+CLEAR_ZONES = _private("CLEAR-ZONES", "Lung zones without involvement")
 INVOLVED_TOTAL = _private("INVOLVED", "Any lung zone counted as involved by opacity")
-INVOLVED: tuple[Code, ...] = tuple(
-    _private(f"INVOLVED-{letter}", f"{side.capitalize()} {level} lung zone counted as involved by opacity")
-    for letter, (side, level) in zip("ABCDEF", ZONE_ORDER, strict=True)
-)
+INVOLVED = _zones("INVOLVED", "{} lung zone counted as involved by opacity")
 PRIOR_SCORE = _private("PRIOR-SCORE", "Prior score")
-PRIOR_SHARE = _private("PRIOR-SHARE", "Prior opacified share")
+PRIOR_SHARE = _private("PRIOR-SHARE", "Prior opacity")
 SCORE_CHANGE = _private("SCORE-CHANGE", "Score change since prior")
-SHARE_CHANGE = _private("SHARE-CHANGE", "Opacified share change since prior")
+SHARE_CHANGE = _private("SHARE-CHANGE", "Opacity change since prior")
 """Now minus then: points, or percentage points."""
 COMPARED = _private("COMPARED", "Lung severity score compared with prior")
-COMPARED_ZONE: tuple[Code, ...] = tuple(
-    _private(f"COMPARED-{letter}", f"{side.capitalize()} {level} lung zone score compared with prior")
-    for letter, (side, level) in zip("ABCDEF", ZONE_ORDER, strict=True)
-)
+COMPARED_ZONE = _zones("COMPARED", "{} lung zone score compared with prior")
 REASON = _private("NO-SCORE-REASON", "Reason why no score could be given")
 NOT_ASSESSABLE_REASON: dict[NotAssessableReason, Code] = {
     NotAssessableReason.NO_LUNGS: _private("NO-LUNGS", "No lungs found"),

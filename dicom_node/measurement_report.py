@@ -164,6 +164,9 @@ def _total_group(
     if result.measures_opacity:
         percent = result.percent
         measurements.append(_measurement(context, codes.LUNG_FRACTION, percent, codes.PERCENT))
+    clear = sum(zone.area_px > 0 and zone.score == 0 for zone in result.zones)
+    # The one number of a normal film that viewers which drop a 0 do show.
+    measurements.append(_measurement(context, codes.CLEAR_ZONES, clear, codes.ZONES))
     measurements += total_change(context)
     change = context.change
     trend = suffix(change, ZoneFigures(change.score, change.percent) if change else None)
@@ -186,11 +189,11 @@ def _zone_group(
     most = result.score_max // len(result.zones)
     measurements, state, outline = [], "not assessable", regions.hull(result.lung_mask)
     if zone.area_px:
-        name = codes.ZONE_SCORE[result.score_max]
+        name = codes.ZONE_SCORE[result.score_max][index]
         measurements = [_measurement(context, name, zone.score, codes.SCORE_UNIT)]
         if result.measures_opacity:
             percent = zone.percent
-            measurements.append(_measurement(context, codes.ZONE_FRACTION, percent, codes.PERCENT))
+            measurements.append(_measurement(context, codes.ZONE_FRACTION[index], percent, codes.PERCENT))
         measurements += zone_change(context, index)
         change = context.change
         trend = suffix(change, change.zones[index] if change else None)
@@ -226,6 +229,8 @@ def _not_assessable_group(
 def _group(context: ReportContext, parts: _Group) -> PlanarROIMeasurementsAndQualitativeEvaluations:
     shape = (context.radiograph.pixels.shape[0], context.radiograph.pixels.shape[1])
     shown = regions.frame(shape) if parts.outline is None else parts.outline
+    stored = context.radiograph.orientation.points_to_stored(shown, shape)
+    anchored = regions.anchored_low if parts.kind == "total" else regions.anchored_left
     header = context.header
     return PlanarROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=TrackingIdentifier(
@@ -233,7 +238,7 @@ def _group(context: ReportContext, parts: _Group) -> PlanarROIMeasurementsAndQua
         ),
         referenced_region=ImageRegion(
             graphic_type=hd.sr.GraphicTypeValues.POLYLINE,
-            graphic_data=context.radiograph.orientation.points_to_stored(shown, shape),
+            graphic_data=anchored(stored),
             source_image=SourceImageForRegion(header.SOPClassUID, header.SOPInstanceUID),
         ),
         finding_type=codes.OPACITY,

@@ -76,7 +76,7 @@ def _prior(
     zones: tuple[ZoneFigures, ...] | None,
     score_max: int,
 ) -> PriorResult | None:
-    figures = _figures(total, codes.TOTAL_SCORE[score_max], codes.LUNG_FRACTION, score_max)
+    figures = _figures(total, (codes.TOTAL_SCORE[score_max],), (codes.LUNG_FRACTION,), score_max)
     film, moment = _film(document, total), _acquired(document, dataset)
     name = _first_words(total, standard.DCM.AlgorithmName)
     digest = _digest(total)
@@ -105,7 +105,10 @@ def _zones(groups: list[ContentItem], score_max: int) -> tuple[ZoneFigures, ...]
         zone = zone_of(group)
         if zone is not None:
             twice = zone in found
-            figures = _figures(group, codes.ZONE_SCORE[score_max], codes.ZONE_FRACTION, score_max // 6)
+            index = ZONE_ORDER.index(zone)
+            scores = (codes.ZONE_SCORE[score_max][index], codes.UNSIDED_ZONE_SCORE[score_max])
+            shares = (codes.ZONE_FRACTION[index], codes.UNSIDED_ZONE_FRACTION)
+            figures = _figures(group, scores, shares, score_max // 6)
             found[zone] = None if twice else figures
     zones = [found.get(zone) for zone in ZONE_ORDER]
     return None if None in zones else tuple(zone for zone in zones if zone is not None)
@@ -121,10 +124,11 @@ def zone_of(container: ContentItem) -> tuple[Side, Level] | None:
     return None
 
 
-def _figures(group: ContentItem, score_name: Code, share_name: Code, most: int) -> ZoneFigures | None:
+def _figures(
+    group: ContentItem, score_names: tuple[Code, ...], share_names: tuple[Code, ...], most: int
+) -> ZoneFigures | None:
     """Return what a group measures, ``ZoneFigures(None, None)`` where nothing; None where out of range."""
-    scores = [item.number for item in group.named(score_name) if item.value_type == "NUM"]
-    shares = [item.number for item in group.named(share_name) if item.value_type == "NUM"]
+    scores, shares = _numbers(group, score_names), _numbers(group, share_names)
     if len(scores) > 1 or len(shares) > 1 or len(shares) > len(scores):
         return None
     score, share = next(iter(scores), 0.0), next(iter(shares), 0.0)
@@ -133,6 +137,10 @@ def _figures(group: ContentItem, score_name: Code, share_name: Code, most: int) 
     if not (0 <= score <= most and 0 <= share <= 100):
         return None
     return ZoneFigures(int(score) if scores else None, share if shares else None)
+
+
+def _numbers(group: ContentItem, names: tuple[Code, ...]) -> list[float | None]:
+    return [item.number for name in names for item in group.named(name) if item.value_type == "NUM"]
 
 
 def _film(document: Document, total: ContentItem) -> str:

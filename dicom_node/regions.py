@@ -46,6 +46,49 @@ def hull(mask: NDArray[np.bool_]) -> NDArray[np.float64] | None:
     return _closed(cv2.convexHull(np.concatenate(contours))) if contours else None
 
 
+def anchored_left(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the same closed outline, beginning on its left side at half its height.
+
+    Viewers write what was measured beside an outline's first two points, and on from there to the right.
+
+    Parameters
+    ----------
+    points : numpy.ndarray
+        As of ``outline``, in the geometry of the image shown.
+    """
+    middle = (points[:, 1].min() + points[:, 1].max()) / 2
+    starts, ends = points[:-1], points[1:]
+    crossing = np.flatnonzero((starts[:, 1] <= middle) != (ends[:, 1] <= middle))
+    if not len(crossing):
+        return points
+    shares = (middle - starts[crossing, 1]) / (ends[crossing, 1] - starts[crossing, 1])
+    anchors = starts[crossing] + shares[:, None] * (ends[crossing] - starts[crossing])
+    first = int(anchors[:, 0].argmin())
+    return _beginning(points, int(crossing[first]), anchors[first])
+
+
+def anchored_low(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the same closed outline, beginning at the lowest point of its left half.
+
+    As ``anchored_left``, for an outline that holds others.
+    """
+    centre = (points[:, 0].min() + points[:, 0].max()) / 2
+    heights = np.where(points[:-1, 0] <= centre, points[:-1, 1], -np.inf)
+    index = int(heights.argmax())
+    return _beginning(points, index, points[index])
+
+
+def _beginning(points: NDArray[np.float64], edge: int, anchor: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Turn a closed outline so that it begins at an anchor on one edge; a second point follows closely."""
+    ring = np.roll(points[:-1], -(edge + 1), axis=0)
+    onward = ring[0] - anchor
+    length = float(np.hypot(*onward))
+    second = anchor + onward * (min(1.0, length / 2) / length if length else 0.0)
+    if np.array_equal(ring[-1], anchor):
+        ring = ring[:-1]
+    return np.concatenate([[anchor, second], ring, [anchor]])
+
+
 def frame(shape: tuple[int, int]) -> NDArray[np.float64]:
     """Return the border of the whole image, shape (rows, columns), in the form of ``outline``."""
     rows, columns = shape

@@ -136,6 +136,17 @@ def theirs(film, ours, encoded):
 VERIFIED = {"is_verified": True, "verifying_observer_name": "Reader^Nameless", "verifying_organization": "H"}
 
 
+@pytest.mark.parametrize(("prefix", "score_max"), [("ZONE-SEV", 6), ("BRIXIA", 18)])
+def test_zones_by_their_own_names(prefix, score_max, theirs):
+    assessment = read_assessment(theirs(num(f"{prefix}-C", 1), container(num(f"{prefix}-D", 0))))
+    assert (assessment.verdict, assessment.score, assessment.score_max) == (
+        Verdict.CORRECTED,
+        None,
+        score_max,
+    )
+    assert assessment.zones == (None, None, 1, 0, None, None)
+
+
 def test_one_corrected_zone(theirs, ours):
     document = theirs(
         container(text("right middle lobe pneumonia"), site("right", "middle"), num("ZONE-SEV-0-1", 1))
