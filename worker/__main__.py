@@ -128,8 +128,8 @@ def health(settings: Settings, role: str, queues: str) -> None:
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list instead of a table.")
 @click.option("--csv", "csv_file", type=click.Path(path_type=Path), help="Write a line per image.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for PNG and objects of each image.")
-@click.option("--objects", default="sr,sc", show_default=True, help="What --out holds: sr, sc, gsps, seg.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder to write a PNG and DICOM objects to.")
+@click.option("--objects", default="sr,sc", show_default=True, help="What --out gets: sr, sc, gsps, seg.")
 @click.option("--algorithm", type=click.Choice(["two-stage"]), help="Default: the setting.")
 def score(settings: Settings, /, paths: Sequence[Path], **options: Any) -> int:
     """Score DICOM files or folders (PNG and JPEG for research) without a node.
@@ -211,8 +211,9 @@ def assessments(settings: Settings, /, **options: Any) -> None:
     """List what readers said of reports, beside the scores, and how far both agree.
 
     --out writes what `python -m training.prepare manifest` reads: a PNG without header for each film whose
-    file is still kept, and manifest.csv with the readers' scores; patients and films bear keyed hashes. Names
-    burned into the pixels stay in the pictures: look at them before they leave the house.
+    file is still kept (setting keep_delivered_s), and manifest.csv with the readers' scores; patients and
+    films bear keyed hashes. Names burned into the pixels stay in the pictures: look at them before they leave
+    the house.
     """
     from worker.assessments_command import AssessmentOptions, show_assessments  # noqa: PLC0415
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -59,24 +60,25 @@ def print_zones(console: Console, record: Mapping[str, Any]) -> None:
 
 
 def print_results(console: Console, results: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
-    """Print a line an image: its name, its score, change and zones, or why there is none."""
-    table = Table(title=f"Lung opacity by zone, {RESEARCH_USE}")
+    """Print a line an image: its name, its score, change and zones; below, why some have none."""
+    table = Table(title=f"Opacity by lung zone, %, {RESEARCH_USE}", box=box.SIMPLE_HEAD, padding=0)
     table.add_column("image", overflow="fold")
     table.add_column("score", justify="right")
     followed = any(record["change"] for _, record in results)
     if followed:
-        table.add_column("change", overflow="fold")
+        table.add_column("change", min_width=10)
     for side, level in ZONE_ORDER:
-        table.add_column(f"{side}\n{level}", justify="right")
-    table.add_column("outcome", overflow="fold")
+        table.add_column(f"{side}\n{level}", justify="right", no_wrap=True)
     for name, record in results:
-        fractions = [_percent(zone["fraction"]) for zone in record["zones"]] or [""] * 6
         scored = record["outcome"] == "scored"
         score = f"{record['score']}/{record['score_max']}" if scored else "none"
         change = [_change_in_words(record) or ""] if followed else []
-        told = "scored" if scored else f"{record['outcome']}: {record['reason']}: {record['message']}"
-        table.add_row(name, score, *change, *fractions, told)
+        shares = [_percent(zone["fraction"]).removesuffix(" %") for zone in record["zones"]]
+        table.add_row(name, score, *change, *shares)
     console.print(table)
+    for name, record in results:
+        if record["outcome"] != "scored":
+            console.print(one_line(f"{name}: {record['outcome']}: {record['reason']}: {record['message']}"))
 
 
 def score_in_words(record: Mapping[str, Any]) -> str:
