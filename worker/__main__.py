@@ -220,6 +220,15 @@ def assessments(settings: Settings, /, **options: Any) -> None:
     show_assessments(settings, AssessmentOptions(**options))
 
 
+@_command
+def conformance(settings: Settings) -> None:
+    """Print the DICOM conformance statement of this configuration (Markdown, after PS3.2)."""
+    from dicom_node.conformance import conformance_statement  # noqa: PLC0415
+    from worker.conformance_facts import describe  # noqa: PLC0415
+
+    click.echo(conformance_statement(describe(settings)), nl=False)
+
+
 def _queues(text: str) -> tuple[str, ...]:
     queues = tuple(part.strip() for part in text.split(",") if part.strip())
     unknown = set(queues) - {"score", "deliver"}
