@@ -3,8 +3,7 @@
 Changes are measurements of the group that they belong to (TID 1419), each inferred from the prior's
 figure. Groups of their own for the prior would need a region on an image that is not there, and viewers
 take two groups of one tracking identifier for one; so every report tracks its own zones. Viewers that
-drop a numeric 0 find "unchanged" in the group's label and as a code. The reports of the priors stand in
-the evidence.
+drop a numeric 0 find "no change" as a code. The reports of the priors stand in the evidence.
 """
 
 from __future__ import annotations
@@ -104,26 +103,6 @@ def _direction(difference: int | None) -> Code:
     if difference == 0:
         return codes.NO_CHANGE
     return codes.INCREASED if difference > 0 else codes.DECREASED
-
-
-def suffix(change: Change | None, figures: ZoneFigures | None) -> str:
-    """Return what a group's label says of the change: ``, score up 1 since 2026-01-03``; else ``""``.
-
-    Parameters
-    ----------
-    change : Change or None
-        The comparison.
-    figures : ZoneFigures or None
-        The group's part of it.
-    """
-    if change is None or figures is None or figures.score is None:
-        return ""
-    told = f"score {_movement(figures.score)}"
-    if figures.percent:
-        told += f" and share {_movement(figures.percent)} points"
-    elif figures.score == 0:
-        told = "unchanged"
-    return f", {told} since {change.prior.acquired_at:%Y-%m-%d}"
 
 
 def _movement(difference: float) -> str:

@@ -42,8 +42,7 @@ from dicom_node import codes, regions
 from dicom_node.identity import MANUFACTURER, MODEL_NAME, RESEARCH_LABEL
 from dicom_node.image_library import image_library
 from dicom_node.instance import derive_uid
-from dicom_node.interval_change import change_answers, history_in_words, suffix, total_change, zone_change
-from dicom_node.prior import ZoneFigures
+from dicom_node.interval_change import change_answers, history_in_words, total_change, zone_change
 from dicom_node.report_context import ReportContext
 from models.result import NotAssessable, Result, SeverityResult
 
@@ -168,13 +167,11 @@ def _total_group(
     # The one number of a normal film that viewers which drop a 0 do show.
     measurements.append(_measurement(context, codes.CLEAR_ZONES, clear, codes.ZONES))
     measurements += total_change(context)
-    change = context.change
-    trend = suffix(change, ZoneFigures(change.score, change.percent) if change else None)
     return _group(
         context,
         _Group(
             kind="total",
-            label=f"AI lung severity TOTAL {result.score} of {result.score_max}{trend}",
+            label=f"AI lung severity TOTAL {result.score} of {result.score_max}",
             site=FindingSite(codes.LUNG, codes.BILATERAL),
             outline=regions.hull(result.lung_mask),
             measurements=tuple(measurements),
@@ -195,10 +192,8 @@ def _zone_group(
             percent = zone.percent
             measurements.append(_measurement(context, codes.ZONE_FRACTION[index], percent, codes.PERCENT))
         measurements += zone_change(context, index)
-        change = context.change
-        trend = suffix(change, change.zones[index] if change else None)
         share = f", {zone.percent} %" if result.measures_opacity else ""
-        state = f"{zone.score} of {most}{share}{trend}"
+        state = f"{zone.score} of {most}{share}"
         outline = regions.outline(result.zone_map == index + 1)
     return _group(
         context,
@@ -242,14 +237,17 @@ def _group(context: ReportContext, parts: _Group) -> PlanarROIMeasurementsAndQua
             source_image=SourceImageForRegion(header.SOPClassUID, header.SOPInstanceUID),
         ),
         finding_type=codes.OPACITY,
-        algorithm_id=_algorithm(context.result),
+        algorithm_id=_algorithm(context.result, in_full=parts.kind == "total"),
         finding_sites=[parts.site],
         measurements=parts.measurements or None,
     )
 
 
-def _algorithm(result: Result) -> AlgorithmIdentification:
-    """TID 4019, with the digest of every weight file and each parameter as text."""
+def _algorithm(result: Result, *, in_full: bool) -> AlgorithmIdentification:
+    """TID 4019; in full with the digest of every weight file and each parameter as text.
+
+    Once in full is enough: seven times over, they bury the numbers in every text rendering.
+    """
     algorithm = result.algorithm
     parameters = [f"manufacturer={MANUFACTURER}", f"algorithm sha256={algorithm.digest}"]
     parameters += [f"weights {role} sha256={digest}" for role, digest in sorted(algorithm.weights.items())]
@@ -257,7 +255,7 @@ def _algorithm(result: Result) -> AlgorithmIdentification:
     return AlgorithmIdentification(
         name=algorithm.name,
         version=algorithm.version,
-        parameters=parameters,
+        parameters=parameters if in_full else None,
         family=codes.ARTIFICIAL_INTELLIGENCE,
     )
 

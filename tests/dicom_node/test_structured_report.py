@@ -204,14 +204,17 @@ def test_every_private_code_is_declared(demo_report):
     assert {one for one in used if one.startswith("99")} == {scheme.CodingSchemeDesignator}
 
 
-def test_the_algorithm_is_named_with_every_digest(demo_film, severity_of, demo_report):
+def test_the_algorithm_is_named_and_once_with_every_digest(demo_film, severity_of, demo_report):
     algorithm = severity_of(demo_film.pixels.shape).algorithm
-    for group in groups(demo_report):
-        said = {item.TextValue for item in found(group, "111002")}
-        assert f"algorithm sha256={algorithm.digest}" in said
-        assert {f"weights {role} sha256={digest}" for role, digest in algorithm.weights.items()} <= said
-        assert {f"{name}={value}" for name, value in algorithm.parameters.items()} <= said
+    total, *zones = groups(demo_report)
+    said = {item.TextValue for item in found(total, "111002")}
+    assert f"algorithm sha256={algorithm.digest}" in said
+    assert {f"weights {role} sha256={digest}" for role, digest in algorithm.weights.items()} <= said
+    assert {f"{name}={value}" for name, value in algorithm.parameters.items()} <= said
+    for group in (total, *zones):
         assert found(group, "111001")[0].TextValue == algorithm.name
+        assert found(group, "111003")[0].TextValue == algorithm.version
+    assert not any(found(group, "111002") for group in zones)
 
 
 @pytest.mark.parametrize("score", range(7))
