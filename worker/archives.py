@@ -89,7 +89,7 @@ class Archives:
             why = self._why_not(name, deadline)
             if why is None:
                 try:
-                    found = _fetch(archive, self.calling_ae_title, identity, deadline - time.monotonic())
+                    found = fetch(archive, self.calling_ae_title, identity, deadline - time.monotonic())
                 except DicomNodeError as error:
                     self._silent_until[name] = time.monotonic() + _SILENT_S
                     why = str(error)
@@ -142,9 +142,18 @@ def read_result(dataset: Dataset, patient: str, source: str) -> PatientResult | 
     return PatientResult(patient, prior, source, made_at[:32])
 
 
-def _fetch(
+def fetch(
     archive: Archive, calling_ae_title: str, identity: PatientIdentity, within_s: float
 ) -> tuple[bytes | str, ...]:
+    """Return an archive's reports of a patient: PS3.10 bytes, or the UIDs of those it sent to our node.
+
+    Raises
+    ------
+    AssociationFailed
+        When it cannot be reached or takes too long.
+    SearchRefused
+        When it does not let us search or fetch.
+    """
     from dicom_node.prior_search import find_reports, find_reports_on_web  # noqa: PLC0415 - few need it
 
     remote = archive.remote

@@ -10,9 +10,11 @@ from rich.table import Table
 
 from dicom_node.commissioning import PATIENT_ID, build_test_capture
 from dicom_node.errors import DicomNodeError
+from dicom_node.prior import PatientIdentity
 from dicom_node.storage_commitment import offers_commitment
 from dicom_node.storage_scu import RemoteAE, echo
 from models.errors import ModelError
+from worker.archives import Archive, fetch
 from worker.database import open_engine, require_current
 from worker.destination import Destination
 from worker.errors import StorageError, WorkerError
@@ -57,6 +59,11 @@ def examine(settings: Settings, send_test: bool = False) -> bool:
             (f"commitment {one.name}", _commitment_check(settings, one))
             for one in settings.destinations
             if one.commitment
+        ),
+        *(
+            (f"earlier reports {one.name}", _search_check(settings, one))
+            for one in settings.destinations
+            if one.priors
         ),
         *(
             (f"test picture {one.name}", _send_check(settings, one))
@@ -180,5 +187,18 @@ def _commitment_check(settings: Settings, destination: Destination) -> Callable[
         if isinstance(remote, RemoteAE) and not offers_commitment(remote, settings.ae_title):
             raise WorkerError("not offered by the destination: switch it on there, or set commitment = false")
         return "offered"
+
+    return check
+
+
+def _search_check(settings: Settings, destination: Destination) -> Callable[[], str]:
+    def check() -> str:
+        if destination.priors == "c-move" and settings.port == 0:
+            raise WorkerError("c-move needs a port of our own that the destination knows: set CXR_PORT")
+        archive = Archive(route(settings, destination).remote, destination.priors)
+        nobody = PatientIdentity(PATIENT_ID, "", "")
+        found = fetch(archive, settings.ae_title, nobody, settings.priors_within_s)
+        sends = "; it must know our node, to send there" if destination.priors == "c-move" else ""
+        return f"can be searched ({destination.priors}): {len(found)} of the test patient{sends}"
 
     return check

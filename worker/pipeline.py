@@ -228,19 +228,21 @@ def purge(stage: Sweeping, *, failed: bool = False) -> int:
         removed += stage.upkeep.retire(uid, partial(stage.spool.remove, uid), failed=failed)
     if stage.keep_entries is not None:
         stage.upkeep.forget_before(now - stage.keep_entries)
-    if stage.keep_results is not None:
-        stage.upkeep.forget_results_before(now - stage.keep_results)
     return removed
 
 
 def tidy(stage: Sweeping) -> None:
-    """Remove what crashes and broken databases left in the spool; once an hour is enough.
+    """Remove what crashes and broken databases left in the spool, and results whose time is over.
+
+    Once an hour is enough.
 
     Raises
     ------
     StorageError
         When journal or spool cannot be used; the next round tries again.
     """
+    if stage.keep_results is not None:
+        stage.upkeep.forget_results_before(datetime.now(UTC) - stage.keep_results)
     stage.spool.remove_leftovers(older_than_s=3600, now=time.time())
     count = stage.spool.remove_orphans(stage.upkeep.in_spool, older_than_s=86400, now=time.time())
     if count:

@@ -13,7 +13,7 @@ from dicom_node.own_report import reference_of
 from dicom_node.prior import ReportBasis
 from dicom_node.reading import read_dataset
 from dicom_node.report_settings import ReportSettings
-from worker.entry import Delivery, DeliveryStatus, Finding, JournalEntry, MadeReport
+from worker.entry import Delivery, Finding, JournalEntry, MadeReport
 from worker.errors import MissingInstance
 from worker.longitudinal import Earlier, result_for_later
 from worker.summary import summarise
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from models.result import Result
     from worker.stages import Scoring
 
-_TAKEN = (DeliveryStatus.STORED, DeliveryStatus.COMMITTED)
 _NOBODY = ""
 """Without a destination the report is still made: it can be looked at, and sent later."""
 
@@ -158,14 +157,17 @@ def _last(
 
 def _replaced(last: MadeReport | None, delivery: Delivery | None, stage: Scoring) -> InstanceReference | None:
     """Return the Structured Report that a destination has, as far as it took one."""
-    if delivery is not None and delivery.status not in _TAKEN:
-        return None if last is None else last.basis.predecessor
-    if last is not None:
-        return last.reference or last.basis.predecessor
     if delivery is None:
-        return None
+        return None if last is None else last.reference or last.basis.predecessor
+    reference = _unrecorded(delivery, stage) if last is None else last.reference
+    if reference is not None and reference.sop_instance_uid in {uid for _, uid in delivery.stored}:
+        return reference
+    return None if last is None else last.basis.predecessor
+
+
+def _unrecorded(delivery: Delivery, stage: Scoring) -> InstanceReference | None:
+    """Return a Structured Report that was made by a version that kept no record of it."""
     try:
-        # Made by a version that kept no record of it.
         report = stage.spool.read_report(delivery.sop_instance_uid, delivery.variant, ("sr",))
         return reference_of(read_dataset(report.instances["sr"]))
     except (DicomNodeError, MissingInstance):

@@ -37,21 +37,22 @@ def judge_delivery(outcomes: Mapping[str, StoreOutcome]) -> Settlement:
     Parameters
     ----------
     outcomes : Mapping
-        The answers by what was sent: ``report``, ``capture``, or both.
+        The answers by what was sent: ``report``, ``capture``, and others.
 
     Returns
     -------
     Settlement
-        STORED when all were taken, or when only the report was refused for good (the capture shows the
-        result in any viewer); PENDING when trying again can help; FAILED otherwise. ``stored`` is left
+        PENDING when trying again can help. Else the capture decides, which shows the result in any viewer;
+        without one the report; without either, all that was sent: STORED or FAILED. ``stored`` is left
         empty: it needs the instances themselves.
     """
     message = ", ".join(f"{what} {_words(outcome)}" for what, outcome in outcomes.items())
     reached = all(outcome.status is not None for outcome in outcomes.values())
     if any(outcome.transient and not outcome.succeeded for outcome in outcomes.values()):
         return Settlement(DeliveryStatus.PENDING, message, reached)
-    decisive = outcomes.get("capture") or outcomes["report"]
-    status = DeliveryStatus.STORED if decisive.succeeded else DeliveryStatus.FAILED
+    decisive = next((outcomes[what] for what in ("capture", "report") if what in outcomes), None)
+    taken = all(one.succeeded for one in outcomes.values()) if decisive is None else decisive.succeeded
+    status = DeliveryStatus.STORED if taken else DeliveryStatus.FAILED
     return Settlement(status, message, reached)
 
 

@@ -132,6 +132,13 @@ class Settings(BaseSettings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _claims_outlast_archives(self) -> Self:
+        asked = any(destination.priors for destination in self.destinations)
+        if asked and self.priors_within_s > self.claim_timeout_s / 2:
+            raise ValueError("priors_within_s is more than half of claim_timeout_s: no time is left to score")
+        return self
+
     @field_validator("allowed_calling_ae_titles", mode="before")
     @classmethod
     def _read_ae_titles(cls, value: object) -> object:

@@ -13,8 +13,9 @@ from servers import wait_for
 
 _READ = "worker.spool:Spool.read_instance:after"
 _LINK = "os:link:after"
+_COMMIT = "sqlalchemy.engine.default:DefaultDialect.do_commit:before"
 _ASIDE_BEFORE, _ASIDE_AFTER = "os:rename:before", "os:rename:after"
-SPECIAL_POINTS = (_READ, _LINK, _ASIDE_BEFORE, _ASIDE_AFTER)
+SPECIAL_POINTS = (_READ, _LINK, _COMMIT, _ASIDE_BEFORE, _ASIDE_AFTER)
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,28 @@ def orphan_set_aside(scene: Scene) -> None:
     cluster.roles["score"].signal(signal.SIGCONT)
 
 
+def reprocessed(scene: Scene) -> None:
+    """Films that have their reports are scored again by the same algorithm; command and scorer die of it."""
+    cluster = scene.cluster
+    uids = [film.sop_instance_uid for film in scene.films if film.reported]
+    assert not scene.modality.send(scene.films), "films were not taken"
+    scene.wait_until_ended()
+    before = len(cluster.fired())
+    cluster.arm(_COMMIT, role="command", within="start", skip=1)
+    assert cluster.command("reprocess", *uids).returncode < 0, "the command was not killed"
+    cluster.arm(_COMMIT, role="" if "serve" in cluster.roles else "score", within="mark_reported")
+    # Sent again: retention may have taken their files.
+    assert not scene.modality.send(scene.films), "films were not taken again"
+    done = cluster.command("reprocess", *uids)
+    assert done.returncode == 0, done.stderr
+    wait_for(lambda: len(cluster.fired()) > before + 1, 60, f"the scorer's end; {done.stdout} {done.stderr}")
+    scene.wait_until_ended()
+    taken = cluster.rows("SELECT DISTINCT sop_instance_uid FROM event WHERE what LIKE 'to be reprocessed%'")
+    assert {uid for (uid,) in taken} & set(uids), f"none was reprocessed: {done.stderr}"
+
+
 SPECIALS = (
     Special("poison image kills its worker each time", "scoring", poison),
+    Special("scored again, command and scorer killed", "scoring", reprocessed, core=True),
     Special("orphan set aside, sweeper killed", "sweeper", orphan_set_aside, embedded=False),
 )

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from pydicom import dcmread
-from sqlalchemy import Engine
+from sqlalchemy import Engine, delete
 
 from dicom_node.commitment_report import CommitmentResult
 from dicom_node.instance import ReceivedInstance
@@ -23,6 +23,7 @@ from worker.history import History
 from worker.journal import Journal
 from worker.pipeline import accept, deliver, score
 from worker.reprocessing import Reprocessing
+from worker.schema import ReportRow
 from worker.spool import Spool
 from worker.stages import Delivering, Route, Scoring
 from worker.upkeep import Upkeep
@@ -338,22 +339,39 @@ def test_what_a_destination_wants_beyond_the_report_it_has_is_added_to_it(
     assert len(loopback_pacs.files) == 5
 
 
+@pytest.mark.parametrize("refused", [(SR, SC), (SR,)])
 def test_a_report_that_nobody_took_is_no_predecessor(
     film: ReceivedInstance,
     scoring: Scoring,
     delivering: Delivering,
     reprocessing: Reprocessing,
     loopback_pacs: Any,
+    refused: tuple[str, ...],
 ) -> None:
     uid = film.sop_instance_uid
     accept(film, scoring.spool, scoring.journal, scoring.doorbell)
     score(uid, scoring)
-    loopback_pacs.statuses = {SR: 0xC000, SC: 0xC000}
+    loopback_pacs.statuses = dict.fromkeys(refused, 0xC000)
     deliver(uid, delivering)
     loopback_pacs.statuses = {}
     again(uid, scoring, delivering, reprocessing, OtherScorer(scoring.scorer))
     (report,) = reports(loopback_pacs)
     assert predecessors(report) == []
+
+
+def test_a_report_from_before_there_was_a_list_of_them_is_named_too(
+    stored: str,
+    scoring: Scoring,
+    delivering: Delivering,
+    reprocessing: Reprocessing,
+    engine: Engine,
+    loopback_pacs: Any,
+) -> None:
+    with engine.begin() as connection:
+        connection.execute(delete(ReportRow))
+    again(stored, scoring, delivering, reprocessing, OtherScorer(scoring.scorer))
+    first, second = reports(loopback_pacs)
+    assert predecessors(second) == [first.SOPInstanceUID]
 
 
 def test_a_destination_that_is_new_gets_the_report_that_others_have(

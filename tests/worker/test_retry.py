@@ -56,3 +56,19 @@ def test_answers_decide(report: int | None, capture: int | None, expected: Deliv
 )
 def test_one_object_alone_decides(what: str, answer: int, expected: DeliveryStatus) -> None:
     assert judge_delivery({what: StoreOutcome("1.2", answer)}).status is expected
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        ({"report": 0x0000, "capture": 0x0000, "segmentation": 0x0122}, DeliveryStatus.STORED),
+        ({"report": 0x0000, "presentation state": 0xA700}, DeliveryStatus.PENDING),
+        ({"presentation state": 0x0000, "segmentation": 0x0000}, DeliveryStatus.STORED),
+        ({"presentation state": 0x0000, "segmentation": 0x0122}, DeliveryStatus.FAILED),
+    ],
+)
+def test_what_comes_beside_report_and_capture_decides_only_without_them(
+    answers: dict[str, int], expected: DeliveryStatus
+) -> None:
+    outcomes = {what: StoreOutcome("1.2", answer) for what, answer in answers.items()}
+    assert judge_delivery(outcomes).status is expected

@@ -131,7 +131,7 @@ def test_everyone_may_send_on_loopback_only(
         ("CXR_DESTINATIONS", "[1", "destinations"),
         ("CXR_DESTINATIONS", "A@h:1,A@h:1", "same"),
         ("CXR_DESTINATIONS", '[{"ae_title": "A", "host": "h"}]', "needs ae_title, host and port, or url"),
-        ("CXR_DESTINATIONS", '[{"ae_title": "A", "host": "h", "port": 1, "send": []}]', "sr, sc or both"),
+        ("CXR_DESTINATIONS", '[{"ae_title": "A", "host": "h", "port": 1, "send": []}]', "one or more of sr, sc, gsps, seg"),
         ("CXR_DESTINATIONS", '[{"ae_title": "A", "host": "h", "port": 1, "token_file": "t"}]', "for a url"),
         ("CXR_DESTINATIONS", "https://user:sesame@pacs/dicom-web", "credentials"),
         ("CXR_DESTINATIONS", '[{"url": "ftp://pacs"}]', "http"),
@@ -172,3 +172,30 @@ def test_secrets_show_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SettingsError) as caught:
         load_settings()
     assert "sesame" not in str(caught.value).replace("CXR_PORT", "")
+
+
+@pytest.mark.parametrize(
+    ("destination", "told"),
+    [
+        ({"ae_title": "A", "host": "h", "port": 1, "priors": "qido"}, "use c-get or c-move"),
+        ({"url": "http://h/dicom-web", "priors": "c-get"}, "priors is qido"),
+        ({"ae_title": "A", "host": "h", "port": 1, "priors": "c-find"}, "priors"),
+    ],
+)
+def test_how_earlier_results_are_asked_for_fits_the_destination(
+    monkeypatch: pytest.MonkeyPatch, destination: dict[str, object], told: str
+) -> None:
+    monkeypatch.setenv("CXR_DESTINATIONS", json.dumps([destination]))
+    with pytest.raises(SettingsError, match=told):
+        load_settings()
+
+
+def test_asking_archives_leaves_time_to_score(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXR_CLAIM_TIMEOUT_S", "20")
+    load_settings()
+    destination = {"ae_title": "A", "host": "h", "port": 1, "priors": "c-get"}
+    monkeypatch.setenv("CXR_DESTINATIONS", json.dumps([destination]))
+    with pytest.raises(SettingsError, match="priors_within_s"):
+        load_settings()
+    monkeypatch.setenv("CXR_PRIORS_WITHIN_S", "10")
+    assert load_settings().destinations[0].priors == "c-get"
