@@ -131,9 +131,7 @@ def _export(service: Service, found: Sequence[Judgement], options: AssessmentOpt
     assert options.out is not None  # noqa: S101 - callers ask before
     pseudonym = Priors(service.engine).pseudonym
     done = export_assessments(found, options.out, service.spool, pseudonym, burned_in=options.burned_in)
-    click.echo(
-        f"{done.films} films in {options.out}; look for names in the pictures before you share it", err=True
-    )
+    click.echo(f"films in {options.out}: {done.films}; look for names in the pictures first", err=True)
     for reason, count in done.left_out.items():
         click.echo(f"left out: {count}: {reason}", err=True)
 

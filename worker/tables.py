@@ -78,7 +78,7 @@ def print_results(console: Console, results: Sequence[tuple[str, Mapping[str, An
     console.print(table)
     for name, record in results:
         if record["outcome"] != "scored":
-            console.print(one_line(f"{name}: {record['outcome']}: {record['reason']}: {record['message']}"))
+            _say(console, f"{name}: {record['outcome']}: {record['reason']}: {record['message']}")
 
 
 def score_in_words(record: Mapping[str, Any]) -> str:
@@ -164,20 +164,22 @@ def print_story(console: Console, told: Story) -> None:
     entry = told.entry
     result = entry.result or {}
     score = f", score {score_in_words(result)}" if result.get("outcome") == "scored" else ""
-    console.print(f"{entry.sop_instance_uid}: {entry.status}{score}")
+    _say(console, f"{entry.sop_instance_uid}: {entry.status}{score}")
     if entry.reason:
-        console.print(one_line(f"{entry.reason}: {entry.message}"))
+        _say(console, f"{entry.reason}: {entry.message}")
+    elif entry.status is EntryStatus.NOTED:
+        _say(console, f"{entry.message}")
     if entry.result:
         print_zones(console, entry.result)
     for report in told.reports:
         _print_report(console, report)
     for noted in told.assessments:
-        console.print(one_line(f"reader: {assessment_in_words(noted)}"))
+        _say(console, f"reader: {assessment_in_words(noted)}")
     for delivery in told.deliveries:
         message = f": {delivery.message}" if delivery.message else ""
-        console.print(one_line(f"to {delivery.destination}: {delivery.status}{message}"))
+        _say(console, f"to {delivery.destination}: {delivery.status}{message}")
     for at, what in told.events:
-        console.print(one_line(f"{at:%F %T} UTC  {what}"))
+        _say(console, f"{at:%F %T} UTC  {what}")
 
 
 def assessment_in_words(noted: ReaderAssessment) -> str:
@@ -198,7 +200,7 @@ def _print_report(console: Console, report: MadeReport) -> None:
     told = f"report {name}: {', '.join(report.kinds)}, made {report.basis.created_at:%F %T} UTC"
     if report.basis.predecessor:
         told += f", replaces {report.basis.predecessor.sop_instance_uid}"
-    console.print(one_line(f"{told} (variant {report.variant})"))
+    _say(console, f"{told} (variant {report.variant})")
 
 
 def print_judgements(console: Console, judgements: Sequence[Mapping[str, Any]]) -> None:
@@ -206,19 +208,25 @@ def print_judgements(console: Console, judgements: Sequence[Mapping[str, Any]]) 
     if not judgements:
         console.print("no reader has assessed a report yet")
         return
-    table = Table(title="Readers' assessments")
-    for column in ("image", "received", "verdict", "verified", "model", "reader", "zones that differ"):
-        table.add_column(column, overflow="fold")
+    table = Table(title="Readers' assessments", box=box.SIMPLE_HEAD, padding=0)
+    table.add_column("image", overflow="fold")
+    table.add_column("received", no_wrap=True)
+    table.add_column("verdict", min_width=10)
+    table.add_column("model", justify="right", no_wrap=True)
+    table.add_column("reader", justify="right", no_wrap=True)
+    table.add_column("zones that differ")
     for one in judgements:
         model, reader = one["model"], one["reader"]
+        said = [one["verdict"]]
+        said += ["verified"] if one["verified"] else []
+        said += [] if one["counts"] else ["superseded"]
         table.add_row(
             one["sop_instance_uid"],
             _day(one["received_at"]),
-            one["verdict"] + ("" if one["counts"] else " (superseded)"),
-            "yes" if one["verified"] else "no",
+            ", ".join(said),
             _total(model),
             _total(reader),
-            ", ".join(_differing(model, reader)) if model and reader else "",
+            "; ".join(_differing(model, reader)) if model and reader else "",
         )
     console.print(table)
 
@@ -228,7 +236,7 @@ def print_agreement(console: Console, figures: Sequence[Mapping[str, Any]]) -> N
     for one in figures:
         name = f"{one['algorithm']} {one['algorithm_version']}, weights {one['algorithm_digest'][:12]}"
         counts = ", ".join(f"{one[verdict]} {verdict}" for verdict in ("accepted", "corrected", "rejected"))
-        table = Table(title=f"Agreement with {name}\n{one['radiographs']} images: {counts}")
+        table = Table(title=f"Agreement with {name}\nimages: {one['radiographs']} ({counts})")
         table.add_column("")
         for column in ("values", "equal", "mean absolute error"):
             table.add_column(column, justify="right")
@@ -248,7 +256,12 @@ def _total(scores: Mapping[str, Any] | None) -> str:
 def _differing(model: Mapping[str, Any], reader: Mapping[str, Any]) -> list[str]:
     pairs = zip(model["zones"], reader["zones"], strict=True)
     return [
-        f"{ours['side']} {ours['level']}: {ours['score']}, reader {theirs['score']}"
+        f"{ours['side']} {ours['level']} {ours['score']}, reader {theirs['score']}"
         for ours, theirs in pairs
         if None not in (ours["score"], theirs["score"]) and ours["score"] != theirs["score"]
     ]
+
+
+def _say(console: Console, line: str) -> None:
+    """Print a line that stays one, however long, so that it can be searched for."""
+    console.print(one_line(line), soft_wrap=True)

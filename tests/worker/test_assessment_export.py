@@ -352,17 +352,20 @@ def test_the_commands(reading: Reading, tmp_path: Path) -> None:
     assert told["reports"][0]["predecessor_sr_instance_uid"] is None
     assert told["assessments"][0]["verdict"] == "corrected"
     assert told["assessments"][0]["zones"][1] == {"side": "right", "level": "middle", "score": 1}
+    document = run(tmp_path, "status", told["assessments"][0]["document_uid"]).stdout
+    assert document.splitlines()[0].endswith(": NOTED")
+    assert document.splitlines()[1] == "assessment"
     assert json.loads(run(tmp_path, "status", "--json").stdout)["counts"]["NOTED"] == 1
 
     listed = run(tmp_path, "assessments")
     assert listed.returncode == 0, listed.stderr
-    assert "1 images: 0 accepted, 1 corrected, 0 rejected" in listed.stdout
-    assert "right middle: 0, reader 1" in listed.stdout
+    assert "images: 1 (0 accepted, 1 corrected, 0 rejected)" in listed.stdout
+    assert "right middle 0, reader 1" in listed.stdout
     options = ("--json", "--csv", tmp_path / "said.csv", "--out", tmp_path / "export")
     written = run(tmp_path, "assessments", *options)
     assert written.returncode == 0, written.stderr
     assert json.loads(written.stdout)["agreement"][0]["total"]["mean_absolute_error"] == 2.0
-    assert "1 films in" in written.stderr
+    assert f"films in {tmp_path / 'export'}: 1;" in written.stderr
     assert (tmp_path / "said.csv").exists()
     assert [film.consensus for film in read_manifest(tmp_path / "export")] == [3.0]
     again = run(tmp_path, "assessments", "--out", tmp_path / "export")
