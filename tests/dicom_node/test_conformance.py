@@ -15,8 +15,8 @@ from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 
 from dicom_node import capture_figures, codes
 from dicom_node.conformance import DestinationDescription, NodeDescription, conformance_statement
-from dicom_node.conformance_node import created_sop_classes
-from dicom_node.conformance_objects import FILLED_ATTRIBUTES, FIXED_ATTRIBUTES, TEMPLATES
+from dicom_node.conformance.node import created_sop_classes
+from dicom_node.conformance.objects import FILLED_ATTRIBUTES, FIXED_ATTRIBUTES, TEMPLATES
 from dicom_node.errors import AssociationFailed, DicomNodeError, SearchRefused
 from dicom_node.identity import SERIES_NUMBERS
 from dicom_node.instance import OBJECT_KINDS

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from pydicom.uid import UID
 from pynetdicom import PYNETDICOM_IMPLEMENTATION_UID, PYNETDICOM_IMPLEMENTATION_VERSION
 
-from dicom_node.conformance_markdown import Section, code, table
-from dicom_node.conformance_node import NodeDescription
+from dicom_node.conformance.markdown import Section, code, table
+from dicom_node.conformance.node import NodeDescription
 
 CONTEXT_HEADS = ("SOP class", "UID", "Role", "Transfer syntaxes")
 

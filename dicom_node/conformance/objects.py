@@ -10,8 +10,8 @@ from pydicom.sr.coding import Code
 from pydicom.tag import Tag
 
 from dicom_node import assessment, capture_figures, codes
-from dicom_node.conformance_markdown import Section, bullets, code, table
-from dicom_node.conformance_node import NodeDescription, created_sop_classes
+from dicom_node.conformance.markdown import Section, bullets, code, table
+from dicom_node.conformance.node import NodeDescription, created_sop_classes
 from dicom_node.identity import MANUFACTURER, MODEL_NAME, SERIES_NUMBERS
 from dicom_node.instance import OBJECT_KINDS, ObjectKind
 

@@ -9,27 +9,17 @@ from pynetdicom import DEFAULT_TRANSFER_SYNTAXES
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification  # type: ignore[attr-defined]
 
 from dicom_node import commitment_report
-from dicom_node.conformance_associations import CONTEXT_HEADS, hexadecimal, names, policies
-from dicom_node.conformance_calling import calling_sections, web_sections
-from dicom_node.conformance_markdown import Section, code, table
-from dicom_node.conformance_node import NodeDescription
+from dicom_node.conformance.associations import CONTEXT_HEADS, hexadecimal, names, policies
+from dicom_node.conformance.markdown import Section, code, table
+from dicom_node.conformance.node import NodeDescription
 from dicom_node.connection import MAXIMUM_PDU_BYTES
 from dicom_node.storage_classes import STORAGE_SOP_CLASSES
 from dicom_node.store_status import StoreStatus
 from dicom_node.transfer_syntaxes import TRANSFER_SYNTAXES, UNCOMPRESSED
 
 
-def network_sections(node: NodeDescription) -> list[Section]:
-    """Return the sections on DIMSE services and on web services."""
-    return [
-        _model(),
-        Section("Application entity NODE (called)", "", _called(node)),
-        Section("Application entity SENDER (calling)", "", calling_sections(node)),
-        Section("Web services", "", web_sections()),
-    ]
-
-
-def _model() -> Section:
+def model_section() -> Section:
+    """Return what is said of activities, and of the services by which they take place."""
     flow = table(
         ("Real-world activity", "Local AE", "Service"),
         [
@@ -70,7 +60,8 @@ def _model() -> Section:
     )
 
 
-def _called(node: NodeDescription) -> list[Section]:
+def called_sections(node: NodeDescription) -> list[Section]:
+    """Return what is said of NODE."""
     return [
         policies(node, f"{node.maximum_associations}; PDUs up to {MAXIMUM_PDU_BYTES} bytes", "not supported"),
         Section(

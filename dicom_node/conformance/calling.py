@@ -6,9 +6,9 @@ from pynetdicom import DEFAULT_TRANSFER_SYNTAXES
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification  # type: ignore[attr-defined]
 
 from dicom_node import commitment_report, query_retrieve
-from dicom_node.conformance_associations import CONTEXT_HEADS, hexadecimal, names, policies
-from dicom_node.conformance_markdown import Section, code, table
-from dicom_node.conformance_node import NodeDescription
+from dicom_node.conformance.associations import CONTEXT_HEADS, hexadecimal, names, policies
+from dicom_node.conformance.markdown import Section, code, table
+from dicom_node.conformance.node import NodeDescription
 from dicom_node.prior_search import KEYS, MAXIMUM_STUDIES
 from dicom_node.storage_scu import StoreOutcome
 from dicom_node.web_search import ABOUT_THE_CALL

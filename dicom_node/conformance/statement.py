@@ -1,24 +1,18 @@
-"""The DICOM conformance statement, written from the tables that the code itself goes by.
-
-It follows the order of PS3.2's template (annex N, which replaced annex A's): overview, introduction,
-implementation model, application entities, web services, configuration, media, character sets, security,
-and annexes with objects, templates, private attributes and codes.
-"""
+"""The statement as a whole: overview, introduction, configuration, character sets, security."""
 
 from __future__ import annotations
 
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification  # type: ignore[attr-defined]
 
-from dicom_node.conformance_markdown import Section, bullets, code, contents, render, table, yes_no
-from dicom_node.conformance_network import network_sections
-from dicom_node.conformance_node import DestinationDescription, NodeDescription
-from dicom_node.conformance_objects import object_sections
+from dicom_node.conformance.called import called_sections, model_section
+from dicom_node.conformance.calling import calling_sections, web_sections
+from dicom_node.conformance.markdown import Section, bullets, code, contents, render, table, yes_no
+from dicom_node.conformance.node import NodeDescription
+from dicom_node.conformance.objects import object_sections
 from dicom_node.identity import MANUFACTURER, RESEARCH_LABEL
 from dicom_node.query_retrieve import FIND, RETRIEVALS
 from dicom_node.storage_classes import STORAGE_SOP_CLASSES
 from dicom_node.tls import CIPHER_SUITES, MINIMUM_VERSION
-
-__all__ = ["DestinationDescription", "NodeDescription", "conformance_statement"]
 
 
 def conformance_statement(node: NodeDescription) -> str:
@@ -37,7 +31,10 @@ def conformance_statement(node: NodeDescription) -> str:
     sections = [
         _overview(node),
         _introduction(),
-        *network_sections(node),
+        model_section(),
+        Section("Application entity NODE (called)", "", called_sections(node)),
+        Section("Application entity SENDER (calling)", "", calling_sections(node)),
+        Section("Web services", "", web_sections()),
         _configuration(node),
         Section(
             "Media interchange",
