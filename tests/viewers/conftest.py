@@ -1,7 +1,8 @@
 """Real viewers in a real browser: Chromium without a window, shown what an Orthanc holds.
 
-``CXR_VIEWER_PICTURES`` names a folder for the pictures of what was seen (``dicom_node/pictures`` holds the
-committed ones); without it they go to the tests' temporary folder.
+Pictures of what was seen go to the tests' temporary folder. To refresh those of the compatibility page::
+
+    CXR_VIEWER_PICTURES=dicom_node/pictures python -m pytest tests/viewers
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +28,18 @@ from tests.end_to_end.conftest import start_role  # noqa: F401 - a fixture, the 
 from tests.viewers import ohif
 from tests.viewers.studies import Study, build_studies, renamed
 
-WINDOW = {"width": 1280, "height": 800}
+WINDOW = {"width": 1600, "height": 1000}
+_COMMITTED = {
+    "ohif-study-list",
+    "ohif-severe-capture",
+    "ohif-severe-report",
+    "ohif-score-0-report",
+    "ohif-with-priors-capture",
+    "ohif-not-assessable-capture",
+    "orthanc-explorer",
+    "orthanc-web-viewer-severe",
+    "dsr2html-severe",
+}
 _OWN_RENDERING = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 
 
@@ -156,13 +167,14 @@ def open_page(browser: Browser) -> Iterator[Callable[..., Seen]]:
 @pytest.fixture(scope="session")
 def keep_picture(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, bytes], Path]:
     """Keep a picture of what was seen: ``keep_picture("ohif-sr", png)``."""
-    named = os.environ.get("CXR_VIEWER_PICTURES")
-    folder = Path(named) if named else tmp_path_factory.mktemp("pictures")
-    folder.mkdir(parents=True, exist_ok=True)
+    temporary, named = tmp_path_factory.mktemp("pictures"), os.environ.get("CXR_VIEWER_PICTURES")
 
     def keep(name: str, png: bytes) -> Path:
+        folder = Path(named) if named and name in _COMMITTED else temporary
+        folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{name}.webp"
-        Image.open(BytesIO(png)).convert("RGB").save(path, quality=80, method=6)
+        whole = Image.open(BytesIO(png)).convert("RGB")
+        whole.resize((1280, 800), Image.Resampling.LANCZOS).save(path, quality=80, method=6)
         return path
 
     return keep
@@ -176,14 +188,16 @@ def picture(png: bytes) -> NDArray[np.uint8]:
 def likeness(shown: NDArray[np.uint8], expected: NDArray[np.uint8]) -> float:
     """Return the correlation of two pictures; the shown one may have a border, and another size.
 
-    The expected one is laid into the middle of the shown one as large as it fits, as viewers do.
+    The expected one is laid into the middle of the shown one as large as it fits, as viewers do; both are
+    compared small, for viewers differ in how they scale.
     """
     rows, columns = shown.shape[:2]
     scale = min(rows / expected.shape[0], columns / expected.shape[1])
-    size = round(expected.shape[1] * scale), round(expected.shape[0] * scale)
-    fitted: Any = Image.fromarray(expected).resize(size, Image.Resampling.BOX)
-    top, left = (rows - size[1]) // 2, (columns - size[0]) // 2
-    part = shown[top : top + size[1], left : left + size[0]].astype(np.float64)
-    if part.std() == 0:
-        return 0.0
-    return float(np.corrcoef(part.ravel(), np.asarray(fitted, np.float64).ravel())[0, 1])
+    width, height = round(expected.shape[1] * scale), round(expected.shape[0] * scale)
+    left, top = (columns - width) // 2, (rows - height) // 2
+    part = Image.fromarray(shown[top : top + height, left : left + width])
+    small = [
+        np.asarray(one.resize((256, 256), Image.Resampling.BOX), np.float64).ravel()
+        for one in (part, Image.fromarray(expected))
+    ]
+    return float(np.corrcoef(*small)[0, 1]) if small[0].std() else 0.0

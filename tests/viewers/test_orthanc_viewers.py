@@ -47,7 +47,7 @@ def test_the_web_viewer_shows_the_capture(
     canvas = seen.page.locator("canvas").first
     expect(canvas).to_be_visible()
     wait_until(
-        lambda: likeness(picture(canvas.screenshot()), as_rgb(capture)) > 0.85,
+        lambda: likeness(picture(canvas.screenshot()), as_rgb(capture)) > 0.9,
         what="the capture in Orthanc's web viewer",
     )
     keep_picture(f"orthanc-web-viewer-{name.replace(' ', '-').lower()}", seen.page.screenshot())

@@ -74,4 +74,5 @@ def test_the_report_as_a_page(
             assert f"{zone.percent} %" in text
     else:
         assert "NOT ASSESSABLE" in text
+    page.get_by_text("AI lung severity").first.evaluate("element => element.scrollIntoView()")
     keep_picture(f"dsr2html-{name.replace(' ', '-').lower()}", page.screenshot())
