@@ -242,7 +242,8 @@ class _Caller:
         for connection in list(self._connections):
             # the thread that reads hears of it, whatever it waits for
             with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
+                # beneath TLS, whose own shutdown would take the connection from the thread that reads
+                socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
 
 def _receive(budget: CallBudget, read: Callable[[int], bytearray], nr_bytes: int) -> bytearray:

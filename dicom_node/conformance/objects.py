@@ -53,7 +53,7 @@ TEMPLATES: Mapping[str, str] = {
 
 _INCLUDED_TEMPLATES = (
     "1204 Language of Content Item and Descendants", "1001 Observation Context", "1004 Device Observer",
-    "1600 Image Library", "1419 ROI Measurements", "1420 Measurements Derived From Multiple ROI Measurements",
+    "1600 Image Library", "1419 ROI Measurements", "300 Measurement",
     "4019 Algorithm Identification",
 )  # fmt: skip
 

@@ -5,7 +5,7 @@ import logging
 import threading
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
@@ -33,7 +33,9 @@ from dicom_node.report_context import ReportContext
 from dicom_node.report_settings import ReportSettings
 from dicom_node.storage_scu import store
 from dicom_node.structured_report import build_structured_report
+from dicom_node.tls import TLSFiles, client_context, server_context
 from dicom_node.web_session import RemoteWeb
+from tests.certificates import Authority
 
 CALLING = "CXRWORKER"
 PATIENT = PatientIdentity("P-1", "HOSPITAL", "19700102")
@@ -216,6 +218,7 @@ class OddArchive:
     end: int | None = None
     gives: Any = None
     destination: tuple[str, int] | None = None
+    tls: Any = None
     asked: list[Dataset] = field(default_factory=list)
 
     def start(self):
@@ -230,7 +233,9 @@ class OddArchive:
             ae.add_supported_context(sop_class, scu_role=True, scp_role=True)
             ae.add_requested_context(sop_class)
         handlers = [(evt.EVT_C_FIND, self._find), (evt.EVT_C_GET, self._get), (evt.EVT_C_MOVE, self._move)]
-        self.server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+        self.server = ae.start_server(
+            ("127.0.0.1", 0), block=False, evt_handlers=handlers, ssl_context=self.tls
+        )
         return RemoteAE("ODD", "127.0.0.1", self.server.server_address[1], timeout_s=5.0)
 
     def stop(self):
@@ -429,15 +434,33 @@ def test_silence_in_a_search_ends_in_time(odd_archive):
     done.set()
 
 
-def test_answers_that_drip_end_in_time(odd_archive):
-    def drip(_event, level):
-        answer = Dataset()
-        answer.QueryRetrieveLevel = level
-        for _ in range(100):
-            time.sleep(0.3)
-            yield 0xFF00, answer
+def drip(_event, level):
+    answer = Dataset()
+    answer.QueryRetrieveLevel = level
+    for _ in range(100):
+        time.sleep(0.3)
+        yield 0xFF00, answer
 
+
+def test_answers_that_drip_end_in_time(odd_archive):
     remote, _ = odd_archive(replies=drip)
+    with takes_less_than(10), pytest.raises(AssociationFailed, match="took more than 2 s"):
+        find_reports(remote, CALLING, PATIENT, by="c-get", within_s=2)
+
+
+@pytest.fixture(scope="module")
+def hospital(tmp_path_factory):
+    return Authority.new(tmp_path_factory.mktemp("hospital"), "hospital")
+
+
+def test_an_archive_is_asked_over_tls_and_cut_off_in_time_there_too(odd_archive, new_report, hospital):
+    files = hospital.issue("archive")
+    plain, archive = odd_archive(
+        reports=[new_report(1)], tls=server_context(files, require_client_certificate=False)
+    )
+    remote = replace(plain, host="localhost", tls=client_context(TLSFiles(ca=files.ca)))
+    assert uids_of(find_reports(remote, CALLING, PATIENT, by="c-get").encoded) == [uid_of(new_report(1))]
+    archive.replies = drip
     with takes_less_than(10), pytest.raises(AssociationFailed, match="took more than 2 s"):
         find_reports(remote, CALLING, PATIENT, by="c-get", within_s=2)
 
