@@ -45,7 +45,7 @@ def draw_header(pen: Pen, palette: Palette, result: Result, circumstances: Circu
     change = circumstances.change(result)
     baseline = BANNER + 3.4 + _SCORE + (_WITH_CHANGE / 2 if change else 0)
     written = pen.write(EDGE, baseline, score, Words(_SCORE, palette.text, HEAVY))
-    _explain(pen, palette, result, change, EDGE + written + 4)
+    _explain(pen, palette, result, change, EDGE + written + 8)
 
 
 def _statement(result: NotAssessable, unit: float) -> list[str]:
