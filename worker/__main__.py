@@ -139,7 +139,7 @@ def score(settings: Settings, /, paths: Sequence[Path], **options: Any) -> int:
 
     Exit code: 0 all scored, 3 some not assessable or not eligible, 1 an error.
     """
-    from worker.score_command import ScoreOptions, score_paths  # noqa: PLC0415
+    from worker.offline.command import ScoreOptions, score_paths  # noqa: PLC0415
 
     outcomes = score_paths(settings, paths, ScoreOptions(**options))
     if "error" in outcomes:
@@ -215,7 +215,7 @@ def assessments(settings: Settings, /, **options: Any) -> None:
     films bear keyed hashes. Names burned into the pixels stay in the pictures: look at them before they leave
     the house.
     """
-    from worker.assessments_command import AssessmentOptions, show_assessments  # noqa: PLC0415
+    from worker.assessments.command import AssessmentOptions, show_assessments  # noqa: PLC0415
 
     show_assessments(settings, AssessmentOptions(**options))
 

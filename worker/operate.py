@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 
 from worker import tables
-from worker.assessments_command import assessment_in_json
+from worker.assessments.command import assessment_in_json
 from worker.entry import MadeReport
 from worker.errors import WorkerError
 from worker.pipeline import purge, tidy

@@ -29,9 +29,9 @@ from training.data.dataset import read_manifest
 from training.judging.film_table import film_table
 from training.judging.scoring import score_films
 from training.prepare import main as prepare
-from worker.agreement import Judgement, agreement, judgements
-from worker.assessment_export import UnusableFolder, export_assessments
-from worker.assessments_command import judgement_in_json, write_csv
+from worker.assessments.agreement import Judgement, agreement, judgements
+from worker.assessments.command import judgement_in_json, write_csv
+from worker.assessments.export import UnusableFolder, export_assessments
 from worker.entry import Finding, MadeReport, ReaderAssessment
 from worker.history import History
 from worker.journal import Journal

@@ -32,9 +32,9 @@ from worker.offline import (
     score_files,
     write_csv,
 )
-from worker.output_folder import OutputFolder, UnwritableFile, open_output
+from worker.offline.output_folder import OutputFolder, UnwritableFile, open_output
+from worker.offline.series import by_patient
 from worker.priors import MOST
-from worker.serial_films import by_patient
 
 
 @pytest.fixture

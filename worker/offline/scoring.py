@@ -18,14 +18,14 @@ from dicom_node.errors import DicomNodeError, NotEligible
 from dicom_node.prior import PriorResult, ReportBasis, acquired_at, prior_of
 from models.result import ZONE_ORDER, SeverityResult
 from worker.errors import WorkerError
+from worker.offline.series import PICTURE_SUFFIXES, Film, by_patient
 from worker.pipeline import assess, describe
 from worker.priors import MOST
-from worker.serial_films import PICTURE_SUFFIXES, Film, by_patient
 from worker.stages import Scorer
 from worker.summary import refuse, summarise
 
 if TYPE_CHECKING:
-    from worker.output_folder import OutputFolder
+    from worker.offline.output_folder import OutputFolder
 
 _ZONES = tuple(f"{side}_{level}" for side, level in ZONE_ORDER)
 _FOUND = (

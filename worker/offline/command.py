@@ -12,7 +12,7 @@ from rich.progress import track
 
 from worker import offline, tables
 from worker.errors import WorkerError
-from worker.output_folder import open_output
+from worker.offline.output_folder import open_output
 from worker.service import load_scorer
 from worker.settings import Settings
 

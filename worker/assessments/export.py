@@ -23,7 +23,7 @@ from dicom_node.header import text
 from dicom_node.pixels import read_dataset, read_radiograph
 from dicom_node.prior import PatientIdentity, patient_of
 from models.result import ZONE_ORDER
-from worker.agreement import Judgement, Scores
+from worker.assessments.agreement import Judgement, Scores
 from worker.errors import MissingInstance, WorkerError
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def export_assessments(
     Parameters
     ----------
     found : Iterable of Judgement
-        From ``worker.agreement.judgements``; those that do not count are passed over.
+        From ``worker.assessments.agreement.judgements``; those that do not count are passed over.
     folder : pathlib.Path
         Empty, or to be made: it gets ``manifest.csv`` and ``images``.
     spool : Spool

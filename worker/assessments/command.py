@@ -16,7 +16,7 @@ from worker import tables
 from worker.errors import WorkerError
 
 if TYPE_CHECKING:
-    from worker.agreement import Judgement, Scores
+    from worker.assessments.agreement import Judgement, Scores
     from worker.entry import ReaderAssessment
     from worker.service import Service
     from worker.settings import Settings
@@ -46,7 +46,7 @@ def show_assessments(settings: Settings, options: AssessmentOptions) -> None:
     WorkerError
         When the journal cannot be read, or a file cannot be written.
     """
-    from worker.agreement import agreement, judgements  # noqa: PLC0415
+    from worker.assessments.agreement import agreement, judgements  # noqa: PLC0415
     from worker.tasks import make_queue  # noqa: PLC0415
 
     service = make_queue(settings).service()
@@ -125,7 +125,7 @@ def write_csv(found: Sequence[Judgement], path: Path) -> None:
 
 
 def _export(service: Service, found: Sequence[Judgement], options: AssessmentOptions) -> None:
-    from worker.assessment_export import export_assessments  # noqa: PLC0415 - decoders
+    from worker.assessments.export import export_assessments  # noqa: PLC0415 - decoders
     from worker.priors import Priors  # noqa: PLC0415
 
     assert options.out is not None  # noqa: S101 - callers ask before
