@@ -12,7 +12,7 @@ import pytest
 
 from dicom_node.prior import PriorResult, ReportBasis, figures_of
 from dicom_node.rendering import page_of
-from dicom_node.rendering_layout import BANNER
+from dicom_node.rendering.layout import BANNER
 from dicom_node.report_context import ReportContext
 from dicom_node.report_settings import ReportSettings
 from dicom_node.secondary_capture import build_secondary_capture, circumstances_of

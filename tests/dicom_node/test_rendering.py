@@ -12,7 +12,7 @@ import pytest
 from dicom_node.instance import InstanceReference
 from dicom_node.prior import PriorResult, ZoneFigures, figures_of
 from dicom_node.rendering import COLOUR, MONOCHROME, Circumstances, page_of, render_overlay
-from dicom_node.rendering_layout import NARROWEST_PX, WIDEST_PX
+from dicom_node.rendering.layout import NARROWEST_PX, WIDEST_PX
 from models.result import AlgorithmId
 
 NOW = datetime(2026, 3, 4, 5, 6)

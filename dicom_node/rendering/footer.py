@@ -7,9 +7,9 @@ from datetime import datetime
 from itertools import pairwise
 
 from dicom_node.identity import RESEARCH_LABEL
-from dicom_node.rendering_layout import EDGE, LEGEND, SMALL_PRINT, SMALL_PRINT_STEP, TREND
-from dicom_node.rendering_pen import BOLD, Pen, Words, length, wrap
-from dicom_node.rendering_style import Circumstances, Palette
+from dicom_node.rendering.layout import EDGE, LEGEND, SMALL_PRINT, SMALL_PRINT_STEP, TREND
+from dicom_node.rendering.pen import BOLD, Pen, Words, length, wrap
+from dicom_node.rendering.style import Circumstances, Palette
 from models.result import Result, SeverityResult
 
 _LEAST_RESULTS = 3

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dicom_node.identity import RESEARCH_LABEL
 from dicom_node.prior import Change
-from dicom_node.rendering_layout import BANNER, EDGE
-from dicom_node.rendering_pen import BOLD, HEAVY, Pen, Words, wrap
-from dicom_node.rendering_style import (
+from dicom_node.rendering.layout import BANNER, EDGE
+from dicom_node.rendering.pen import BOLD, HEAVY, Pen, Words, wrap
+from dicom_node.rendering.style import (
     REASON_IN_WORDS,
     Circumstances,
     Palette,

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dicom_node.rendering_style import Colour, Palette
+from dicom_node.rendering.style import Colour, Palette
 from models.result import Result, SeverityResult
 
 Picture = NDArray[np.uint8]

@@ -8,7 +8,7 @@ from typing import Literal
 
 from PIL import ImageDraw, ImageFont
 
-from dicom_node.rendering_style import Colour
+from dicom_node.rendering.style import Colour
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 Align = Literal["left", "middle", "right"]

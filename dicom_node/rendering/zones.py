@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dicom_node.prior import Change
-from dicom_node.rendering_layout import SIDE, Page
-from dicom_node.rendering_pen import BOLD, Pen, Words
-from dicom_node.rendering_style import ZONE_LETTERS, Colour, Palette, percent_in_words, signed, zone_score_max
+from dicom_node.rendering.layout import SIDE, Page
+from dicom_node.rendering.pen import BOLD, Pen, Words
+from dicom_node.rendering.style import ZONE_LETTERS, Colour, Palette, percent_in_words, signed, zone_score_max
 from models.result import SeverityResult, Side, ZoneInvolvement
 
 _SIDE_MARKER = 2.8

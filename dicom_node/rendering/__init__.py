@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from dicom_node.rendering_film import Picture, draw_film
-from dicom_node.rendering_footer import Footer
-from dicom_node.rendering_header import draw_header, header_height
-from dicom_node.rendering_layout import Page, film_size, page_width
-from dicom_node.rendering_pen import Pen
-from dicom_node.rendering_style import COLOUR, MONOCHROME, Circumstances, Palette
-from dicom_node.rendering_zones import SIDE_MARKERS_HEIGHT, draw_side_markers, draw_zones, least_stage
+from dicom_node.rendering.film import Picture, draw_film
+from dicom_node.rendering.footer import Footer
+from dicom_node.rendering.header import draw_header, header_height
+from dicom_node.rendering.layout import Page, film_size, page_width
+from dicom_node.rendering.pen import Pen
+from dicom_node.rendering.style import COLOUR, MONOCHROME, Circumstances, Palette
+from dicom_node.rendering.zones import SIDE_MARKERS_HEIGHT, draw_side_markers, draw_zones, least_stage
 from models.result import Result, SeverityResult
 
 __all__ = ["COLOUR", "MONOCHROME", "Circumstances", "Palette", "page_of", "render_overlay"]
@@ -45,7 +45,7 @@ def render_overlay(
     Returns
     -------
     numpy.ndarray
-        uint8, shape (rows, columns, 3), RGB: the film with margins, ``rendering_layout.NARROWEST_PX`` to
+        uint8, shape (rows, columns, 3), RGB: the film with margins, ``rendering.layout.NARROWEST_PX`` to
         ``WIDEST_PX`` wide.
     """
     known = circumstances or Circumstances()
