@@ -12,13 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom import uid
-from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 from pydicom.sr.codedict import codes as standard
 from pydicom.sr.coding import Code
-from pydicom.tag import Tag
 from pydicom.uid import generate_uid
 
 from dicom_node.assessment import (
@@ -422,17 +420,19 @@ def test_damaged_documents_raise_nothing(damage, cut, intact):
 def test_implicit_encoding_and_sequences_an_archive_did_not_know(theirs, encoded):
     document = theirs(container(site("left", "upper"), num("ZONE-SEV-0-1", 1)))
     expected = read_assessment(document)
-    unknown = copy.deepcopy(document)
+    explicit, content = encoded(document), Dataset()
     document.file_meta.TransferSyntaxUID = uid.ImplicitVRLittleEndian
     assert read_assessment(read_dataset(encoded(document))) == expected
     buffer = DicomBytesIO()
     buffer.is_little_endian, buffer.is_implicit_VR = True, True
-    content = Dataset()
-    content.ContentSequence = unknown.ContentSequence
+    content.ContentSequence = document.ContentSequence
     write_dataset(buffer, content)
-    value = buffer.getvalue()[8:]
-    unknown[0x0040A730] = RawDataElement(Tag(0x0040A730), "UN", len(value), value, 0, False, True)
-    assert read_assessment(read_dataset(encoded(unknown))) == expected
+    implicit = buffer.getvalue()[4:]
+    tag = b"\x40\x00\x30\xa7"
+    start = explicit.index(tag + b"SQ")
+    end = start + 12 + int.from_bytes(explicit[start + 8 : start + 12], "little")
+    unknown = explicit[:start] + tag + b"UN\0\0" + implicit + explicit[end:]
+    assert read_assessment(read_dataset(unknown)) == expected
 
 
 def test_it_holds_no_patient_data(theirs, ours, film):
