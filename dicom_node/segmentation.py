@@ -54,8 +54,8 @@ def build_segmentation(context: ReportContext) -> Dataset:
     pydicom.dataset.Dataset
         A BINARY Segmentation with file meta information, one frame a segment in the size of the source,
         empty ones included: right lung, left lung and, where it was measured, opacity. Of a film that
-        cannot be assessed one segment, the lungs as far as they were found. Not compressed: one bit a
-        pixel is small, and PS3.5 8.2 leaves few syntaxes, which viewers do not read.
+        cannot be assessed one segment, the lungs as far as they were found. Not compressed: at one bit a
+        pixel three masks of 2048 x 2500 take 1.9 MB, and every receiver reads them.
     """
     result, moment = context.result, context.moment
     segments = _segments(result)

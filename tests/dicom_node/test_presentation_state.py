@@ -13,6 +13,7 @@ from pydicom import dcmread, uid
 from dicom_node.eligibility import require_frontal_chest
 from dicom_node.errors import NotEligible, NotEligibleReason
 from dicom_node.orientation import frontal_orientation
+from dicom_node.pixels import read_dataset, read_radiograph
 from dicom_node.presentation_state import SERIES_NUMBER, build_presentation_state, read_presentation_texts
 from dicom_node.prior import PriorResult, ReportBasis, ZoneFigures
 from dicom_node.report_context import ReportContext
@@ -202,11 +203,25 @@ def _lut_item(bits, entries):
 
 def _rendered(film, context, encoded, tool, folder):
     image, state, picture = folder / "film.dcm", folder / "state.dcm", folder / "shown.pgm"
-    image.write_bytes(encoded(film))
+    image.write_bytes(film if isinstance(film, bytes) else encoded(film))
     state.write_bytes(encoded(build_presentation_state(context)))
     said = tool("dcmp2pgm", "-p", state, image, picture)
     assert picture.exists(), said
     return cv2.imread(str(picture), cv2.IMREAD_UNCHANGED).astype(np.float32) / 255
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["mono1_10bit_explicit", "mono1_10bit_implicit", "mono2_12bit_deflated", "mono2_16bit_big_endian"],
+)
+def test_real_films_are_shown_as_they_were_scored(
+    name, cxr_dataset, severity_of, created_at, encoded, tool, tmp_path
+):
+    path = cxr_dataset / "dicom" / f"cr_chest_{name}.dcm"
+    film = read_radiograph(read_dataset(path.read_bytes()))
+    context = ReportContext(film, severity_of(film.pixels.shape), ReportSettings(), ReportBasis(created_at))
+    shown = _rendered(path.read_bytes(), context, encoded, tool, tmp_path)
+    assert np.abs(shown - film.pixels).max() < 0.005
 
 
 def test_a_film_stored_in_colour_gets_a_color_presentation_state(
