@@ -20,4 +20,4 @@ class StoreStatus(IntEnum):
     INVALID_INSTANCE = 0x0117, "A UID is malformed, or data set and request name different instances."
     OUT_OF_RESOURCES = 0xA700, "It could not be kept; the sender should try again."
     MISMATCHED_SOP_CLASS = 0xA900, "The data set is not of the SOP class it was sent under."
-    CANNOT_UNDERSTAND = 0xC000, "The bytes are no data set."
+    CANNOT_UNDERSTAND = 0xC000, "The bytes are no data set, or what they hold can never be taken in."

@@ -25,6 +25,7 @@ from dicom_node.prior_search import find_reports
 from dicom_node.report import build_report
 from dicom_node.report_settings import ReportSettings
 from dicom_node.storage_commitment import offers_commitment
+from dicom_node.storage_scp import CannotListen
 from dicom_node.storage_scu import RemoteAE, StoreOutcome, echo, store
 from dicom_node.store_status import StoreStatus
 from dicom_node.tls import TLSFiles, client_context
@@ -244,6 +245,26 @@ def test_what_follows_a_status_is_what_sending_does(statement):
         assert row[1] == expected or (
             not outcome.succeeded and outcome.transient == row[1].startswith("sent again later")
         )
+
+
+def test_every_other_status_is_treated_as_the_statement_says(statement):
+    text = section(statement, "Storage SCU")
+    told = {int(row[0], 16): row[1] for row in rows(text) if row[0].startswith("0x")}
+    assert "Other 0xA7xx: as 0xA700. Other 0xBxxx: as 0xB000. Any other failure: as 0xC000." in text
+    for status in range(0x10000):
+        group = {0xA7: 0xA700}.get(status >> 8, 0xB000 if status >> 12 == 0xB else 0xC000)
+        claimed, outcome = told.get(status, told[group]), StoreOutcome("", status)
+        assert outcome.succeeded == claimed.startswith("delivered")
+        assert outcome.transient == claimed.startswith("sent again later")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_both_kinds_of_addresses_are_served_and_called(start_node, host):
+    try:
+        node = start_node(host=host)
+    except CannotListen:
+        pytest.skip("this host has no IPv6")
+    echo(RemoteAE("CXRWORKER", host, node.port), "MODALITY")
 
 
 # --- objects --------------------------------------------------------------------------------------

@@ -31,11 +31,12 @@ from dicom_node.prior_search import FoundReports, find_reports, find_reports_on_
 from dicom_node.query_retrieve import MAXIMUM_ANSWERS, REPORT_SOP_CLASSES
 from dicom_node.report_context import ReportContext
 from dicom_node.report_settings import ReportSettings
-from dicom_node.storage_scu import store
+from dicom_node.storage_scu import echo, store
 from dicom_node.structured_report import build_structured_report
 from dicom_node.tls import TLSFiles, client_context, server_context
 from dicom_node.web_session import RemoteWeb
 from tests.certificates import Authority
+from tests.conftest import find_program, free_port, running
 
 CALLING = "CXRWORKER"
 PATIENT = PatientIdentity("P-1", "HOSPITAL", "19700102")
@@ -196,6 +197,46 @@ def test_what_orthanc_cannot_deliver_is_not_said_to_be_sent(remote, kept):
     # our node is not running
     with pytest.raises(SearchRefused, match="refused C-MOVE with 0x"):
         find_reports(remote, CALLING, PATIENT, by="c-move")
+
+
+# --- DCMTK's archive, which takes the hierarchical model at its word ------------------------------
+
+
+@pytest.fixture
+def dcmqrscp(tmp_path, our_node_port):
+    program, port = find_program("dcmqrscp"), free_port()
+    folder = tmp_path / "QRSCP"
+    folder.mkdir()
+    configuration = tmp_path / "dcmqrscp.cfg"
+    configuration.write_text(
+        f"NetworkTCPPort = {port}\nMaxPDUSize = 16384\nMaxAssociations = 16\n"
+        f"HostTable BEGIN\nworker = ({CALLING}, 127.0.0.1, {our_node_port})\nHostTable END\n"
+        "VendorTable BEGIN\nVendorTable END\n"
+        f"AETable BEGIN\nQRSCP {folder} RW (200, 1024mb) ANY\nAETable END\n"
+    )
+    remote = RemoteAE("QRSCP", "127.0.0.1", port, timeout_s=10.0)
+    with running([program, "-c", str(configuration)], lambda: echo(remote, CALLING) is None, tmp_path):
+        yield remote
+
+
+@pytest.fixture
+def our_node_port(start_node):
+    return start_node(ae_title=CALLING).port
+
+
+@pytest.mark.parametrize("by", ["c-get", "c-move"])
+def test_dcmtk_gives_our_reports(dcmqrscp, new_report, make_film, received, by):
+    ours = [new_report(1), new_report(2, "comprehensive-3d")]
+    others = [
+        new_report(4, patient=PatientIdentity("P-10", "HOSPITAL", "19700102")),
+        make_film(PatientID="P-1", PatientBirthDate="19700102"),
+    ]
+    assert all(outcome.succeeded for outcome in store(dcmqrscp, "MODALITY", [*ours, *others]))
+    found = find_reports(dcmqrscp, CALLING, PATIENT, by=by)
+    if by == "c-get":
+        assert set(uids_of(found.encoded)) == set(uids_of(ours))
+    else:
+        assert set(found.moved) == {one.sop_instance_uid for one in received} == set(uids_of(ours))
 
 
 # --- an archive that does not go by the book ------------------------------------------------------

@@ -361,6 +361,16 @@ def test_every_document_class_is_taken_uncompressed(node, make_film, received, s
     assert split(received[0].encoded)[1] == split(document)[1]
 
 
+@pytest.mark.parametrize("sop_class", sorted(DOCUMENT_SOP_CLASSES))
+def test_dcmtk_sends_every_document(node, received, make_film, storescu, tmp_path, sop_class):
+    document = make_film(SOPClassUID=sop_class, PixelData=None, Rows=None, Columns=None)
+    path = tmp_path / "document.dcm"
+    path.write_bytes(document)
+    assert storescu(node.port, path).returncode == 0
+    assert [instance.sop_class_uid for instance in received] == [sop_class]
+    assert split(received[0].encoded)[1] == split(document)[1]
+
+
 def test_a_document_is_not_taken_compressed(node):
     contexts = [build_context(uid.ComprehensiveSRStorage, uid.JPEGLosslessSV1), build_context(Verification)]
     with association(node.port, contexts) as opened:
