@@ -14,14 +14,14 @@ from pydicom.dataset import Dataset
 
 from dicom_node.header import integer, items, text
 from dicom_node.identity import MANUFACTURER, MODEL_NAME, SERIES_NUMBERS
-from dicom_node.presentation_graphics import (
+from dicom_node.presentation_state.graphics import (
     displayed_corners,
     graphic_annotations,
     layers,
     spatial_transformation,
 )
+from dicom_node.presentation_state.softcopy import greyscale_transformations
 from dicom_node.report_context import ReportContext
-from dicom_node.softcopy_greyscale import greyscale_transformations
 from dicom_node.source_header import without_names
 from dicom_node.structured_report import finish
 
