@@ -89,19 +89,19 @@ def _resized(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_
 
 def _hatch(picture: Picture, opacity: NDArray[np.bool_], palette: Palette) -> None:
     """Tint the opacity so that what lies below can be seen; hatch it in pairs of light and dark lines."""
-    rows, columns = opacity.shape
-    period = max(6, round(_HATCH_PERIOD * max(rows, columns)))
+    period = max(6, round(_HATCH_PERIOD * max(opacity.shape)))
     width = max(1, period // 12)
-    across = (np.arange(rows, dtype=np.int32)[:, None] + np.arange(columns, dtype=np.int32)) % period
     shades = (
-        (across >= 2 * width, palette.opacity, palette.tint_weight),
-        (across < width, palette.opacity, palette.hatch_weight),
-        ((across >= width) & (across < 2 * width), (0, 0, 0), palette.hatch_weight),
+        (palette.opacity, palette.hatch_weight),
+        ((0, 0, 0), palette.hatch_weight),
+        (palette.opacity, palette.tint_weight),
     )
-    for where, colour, weight in shades:
-        covered = picture[opacity & where].astype(np.float32)
-        shaded = covered + weight * (np.array(colour, np.float32) - covered)
-        picture[opacity & where] = (shaded + 0.5).astype(np.uint8)
+    grey = np.arange(256, dtype=np.float32)[:, None]
+    # the film is grey still, so every grey of every kind of line is worked out once
+    table = np.stack([grey + weight * (np.array(colour) - grey) + 0.5 for colour, weight in shades])
+    rows, columns = np.nonzero(opacity)
+    line = np.minimum((rows + columns) % period // width, 2)
+    picture[rows, columns] = table.astype(np.uint8)[line, picture[rows, columns, 0]]
 
 
 def _outline(picture: Picture, outlines: list[tuple[NDArray[np.bool_], Colour, int]]) -> None:

@@ -125,8 +125,8 @@ def _moved(
 ) -> tuple[float, float]:
     """Draw a line from a zone to its readout, which had to move; return where its gauge stands then."""
     middle = sum(span) / 2
-    film = margin.gauge_left + (_GAUGE + 0.7 * _GAP if margin.right else -0.7 * _GAP)
-    gauge = margin.gauge_left + (_GAUGE if margin.right else 0)
+    film = margin.gauge_left + (_GAUGE + 0.75 * _GAP if margin.right else -0.75 * _GAP)
+    gauge = margin.gauge_left + (_GAUGE + 0.2 if margin.right else -0.2)
     pen.line([(film, middle), (gauge, centre)], palette.muted)
     return centre - 5.4, centre + 5.6
 
