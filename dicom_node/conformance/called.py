@@ -64,53 +64,50 @@ def called_sections(node: NodeDescription) -> list[Section]:
     """Return what is said of NODE."""
     return [
         policies(node, f"{node.maximum_associations}; PDUs up to {MAXIMUM_PDU_BYTES} bytes", "not supported"),
-        Section(
-            "Association acceptance",
-            table(
-                ("Rejection (result, source, reason)", "When"),
-                [
-                    ("1, 1, 3: calling AE title not recognised", "the caller is not on the list"),
-                    (
-                        "1, 1, 7: called AE title not recognised",
-                        "another title was called, if the settings ask",
-                    ),
-                    ("2, 3, 1: temporary congestion", "nothing can be stored at present"),
-                    ("2, 3, 2: local limit exceeded", "all associations are in use, and none is idle"),
-                ],
-            ),
-        ),
+        Section("Association acceptance", _rejections()),
         Section("Presentation contexts accepted", _accepted_contexts()),
         Section("Transfer syntaxes of images", _syntaxes(TRANSFER_SYNTAXES)),
         Section("Transfer syntaxes of documents", _syntaxes(UNCOMPRESSED)),
-        Section(
-            "Storage SCP",
-            "Level 2 (full) as to what is kept: the data set stays as received, byte for byte, until it "
-            "has been "
-            "worked on. Elements of groups 0000 and 0002 are refused. What is no frontal chest radiograph is "
-            "taken, and noted as not eligible.\n\n"
-            + table(
-                ("Status", "Name", "Meaning"),
-                [
-                    (hexadecimal(status), status.name.replace("_", " ").lower(), status.meaning)
-                    for status in StoreStatus
-                ],
-            ),
-        ),
-        Section(
-            "Storage Commitment, N-EVENT-REPORT",
-            "Event types 1 and 2 are taken from any association, whichever role was negotiated; at most "
-            f"{commitment_report.MAXIMUM_REFERENCES} references.\n\n"
-            + table(
-                ("Status", "When"),
-                [
-                    (hexadecimal(0x0000), "the result is known to the journal"),
-                    (hexadecimal(0x0110), "it could not be kept; send it again"),
-                    (hexadecimal(0x0113), "another event type"),
-                    (hexadecimal(0x0115), "malformed, or no such transaction"),
-                ],
-            ),
-        ),
+        Section("Storage SCP", _storage_scp()),
+        Section("Storage Commitment, N-EVENT-REPORT", _event_reports()),
     ]
+
+
+def _rejections() -> str:
+    return table(
+        ("Rejection (result, source, reason)", "When"),
+        [
+            ("1, 1, 3: calling AE title not recognised", "the caller is not on the list"),
+            ("1, 1, 7: called AE title not recognised", "another title was called, if the settings ask"),
+            ("2, 3, 1: temporary congestion", "nothing can be stored at present"),
+            ("2, 3, 2: local limit exceeded", "all associations are in use, and none is idle"),
+        ],
+    )
+
+
+def _storage_scp() -> str:
+    statuses = [
+        (hexadecimal(status), status.name.replace("_", " ").lower(), status.meaning) for status in StoreStatus
+    ]
+    return (
+        "Level 2 (full) as to what is kept: the data set stays as received, byte for byte, until it has been "
+        "worked on. Elements of groups 0000 and 0002 are refused. What is no frontal chest radiograph is "
+        "taken, "
+        "and noted as not eligible.\n\n" + table(("Status", "Name", "Meaning"), statuses)
+    )
+
+
+def _event_reports() -> str:
+    statuses = [
+        (hexadecimal(0x0000), "the result is known to the journal"),
+        (hexadecimal(commitment_report.PROCESSING_FAILURE), "it could not be kept; send it again"),
+        (hexadecimal(0x0113), "another event type"),
+        (hexadecimal(0x0115), "malformed, or no such transaction"),
+    ]
+    return (
+        "Event types 1 and 2 are taken from any association, whichever role was negotiated; at most "
+        f"{commitment_report.MAXIMUM_REFERENCES} references.\n\n" + table(("Status", "When"), statuses)
+    )
 
 
 def _accepted_contexts() -> str:

@@ -14,6 +14,8 @@ from dicom_node.query_retrieve import FIND, RETRIEVALS
 from dicom_node.storage_classes import STORAGE_SOP_CLASSES
 from dicom_node.tls import CIPHER_SUITES, MINIMUM_VERSION
 
+_ROLES = ("SOP class", "UID", "SCU", "SCP")
+
 
 def conformance_statement(node: NodeDescription) -> str:
     """Return the conformance statement of a configuration as Markdown; it never holds a secret.
@@ -63,25 +65,7 @@ def conformance_statement(node: NodeDescription) -> str:
 
 
 def _overview(node: NodeDescription) -> Section:
-    sent = node.sent_sop_classes
-    received = {str(sop_class): sop_class.name for sop_class in STORAGE_SOP_CLASSES}
-    possible = {str(sop_class): sop_class.name for sop_class in node.possible_sop_classes}
-    transfer = [
-        (name, code(uid), _role(uid in possible, uid in sent), yes_no(uid in received))
-        for uid, name in (received | possible).items()
-    ]
     asked = {destination.priors for destination in node.destinations}
-    services = [
-        (Verification.name, code(Verification), "yes, by `cxr-worker doctor`", "yes"),
-        (
-            StorageCommitmentPushModel.name,
-            code(StorageCommitmentPushModel),
-            _role(True, any(destination.commitment for destination in node.destinations)),
-            "no",
-        ),
-        (FIND.name, code(FIND), _role(True, bool(asked & {"c-get", "c-move"})), "no"),
-        *((model.name, code(model), _role(True, by in asked), "no") for by, model in RETRIEVALS.items()),
-    ]
     web = any(destination.web for destination in node.destinations)
     web_services = [
         ("Studies Service, Store (STOW-RS)", _role(True, web), "no"),
@@ -90,20 +74,42 @@ def _overview(node: NodeDescription) -> Section:
     ]
     return Section(
         "Overview",
-        f"{MANUFACTURER} receives chest radiographs by C-STORE, measures opacity of the lungs, and sends "
-        "its result "
-        "to archives: a Structured Report, a Secondary Capture and, where a destination wants them, a "
+        f"{MANUFACTURER} receives chest radiographs by C-STORE, measures opacity of the lungs, and sends its "
+        "result to archives: a Structured Report, a Secondary Capture and, where a destination wants them, a "
         "Presentation State and a Segmentation. It may ask an archive for its own earlier reports of the "
         "same "
         "patient, and it takes in readers' assessments of its reports. *Able* means that settings switch "
         "it on; "
         "this configuration does not.",
         [
-            Section("Content and transfer", table(("SOP class", "UID", "SCU", "SCP"), transfer)),
-            Section("Other network services", table(("SOP class", "UID", "SCU", "SCP"), services)),
+            Section("Content and transfer", _transfer(node)),
+            Section("Other network services", _services(node)),
             Section("Web services (PS3.18)", table(("Service", "User agent", "Origin server"), web_services)),
             Section("Media", "None."),
         ],
+    )
+
+
+def _transfer(node: NodeDescription) -> str:
+    sent, possible = node.sent_sop_classes, node.possible_sop_classes
+    rows = [
+        (uid.name, code(uid), _role(uid in possible, uid in sent), yes_no(uid in STORAGE_SOP_CLASSES))
+        for uid in dict.fromkeys((*STORAGE_SOP_CLASSES, *possible))
+    ]
+    return table(_ROLES, rows)
+
+
+def _services(node: NodeDescription) -> str:
+    asked = {destination.priors for destination in node.destinations}
+    commitment = any(destination.commitment for destination in node.destinations)
+    used = {
+        StorageCommitmentPushModel: commitment,
+        FIND: bool(asked & set(RETRIEVALS)),
+        **{model: by in asked for by, model in RETRIEVALS.items()},
+    }
+    verification = (Verification.name, code(Verification), "yes, by `cxr-worker doctor`", "yes")
+    return table(
+        _ROLES, [verification, *((uid.name, code(uid), _role(True, on), "no") for uid, on in used.items())]
     )
 
 
