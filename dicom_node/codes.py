@@ -64,7 +64,7 @@ INCREASED = Code("35105006", "SCT", "Increased")
 DECREASED = Code("1250004", "SCT", "Decreased")  # CID 3642
 NO_CHANGE = Code("260388006", "SCT", "No change")  # CID 3235
 
-CHEST = Code("51185008", "SCT", "Chest")
+CHEST = Code("51185008", "SCT", "Chest")  # CID 4031 up to 2022, understood by all; since then 816094009
 IMAGE_VIEW: dict[str, Code] = {  # CID 4010
     "PA": Code("272479007", "SCT", "postero-anterior"),
     "AP": Code("399348003", "SCT", "antero-posterior"),
@@ -134,7 +134,7 @@ REJECTED = _private("REJECTED", "AI result rejected")
 CORRECTED = _private("CORRECTED", "AI result corrected")
 AGREEMENT = Code("122775", "DCM", "Agreement with prior findings")  # CID 3217
 DISAGREEMENT = Code("122776", "DCM", "Disagreement with prior findings")
-REJECTION_NOTES: tuple[Code, ...] = (  # CID 7011, PS3.16 CID 7010; IHE RAD TF IOCM
+REJECTION_NOTES: tuple[Code, ...] = (  # CID 7010, as IHE Imaging Object Change Management uses them
     Code("113001", "DCM", "Rejected for Quality Reasons"),
     Code("113037", "DCM", "Rejected for Patient Safety Reasons"),
 )
