@@ -88,9 +88,9 @@ def total_texts(context: ReportContext) -> tuple[str, ...]:
 
 
 def change_text(change: Change) -> str:
-    """Return how total and share differ from the prior's: ``change since 2026-01-02: +1, +12.5 %``."""
+    """Return how total and share differ from the prior's: ``change since 2026-01-02: +1, +12.5 % points``."""
     words = f"change since {change.prior.acquired_at:%Y-%m-%d}: {change.score:+d}"
-    return words if change.percent is None else f"{words}, {change.percent:+.1f} %"
+    return words if change.percent is None else f"{words}, {change.percent:+.1f} % points"
 
 
 def zone_texts(zone: ZoneInvolvement, result: SeverityResult) -> tuple[str, ...]:

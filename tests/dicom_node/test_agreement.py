@@ -235,7 +235,7 @@ def _check_change(change: dict[str, Any] | None, report: Dataset, text: str) -> 
     total = next(
         (group for group in _groups(report) if codes.TOTAL_SCORE[6].value in _numbers(group)), Dataset()
     )
-    told = re.search(r"change since (\S+): ([+-]\d+)(?:, ([+-][\d.]+) %)?$", text)
+    told = re.search(r"change since (\S+): ([+-]\d+)(?:, ([+-][\d.]+) % points)?$", text)
     found = _numbers(total)
     if change is None:
         assert told is None

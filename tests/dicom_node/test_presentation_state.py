@@ -96,7 +96,7 @@ def test_texts_say_what_was_found_in_the_digits_reported(demo_film, severity_of,
 
 def test_the_change_since_the_prior_is_told(demo_film, severity_of, state_of):
     state = state_of(demo_film, severity_of(demo_film.pixels.shape), priors=(_prior(),))
-    assert "change since 2025-12-24: +2, +23.5 %" in read_presentation_texts(state)[0]
+    assert "change since 2025-12-24: +2, +23.5 % points" in read_presentation_texts(state)[0]
 
 
 def test_not_assessable_gives_the_reason_instead_of_figures(demo_film, not_assessable_of, state_of):
