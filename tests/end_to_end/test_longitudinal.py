@@ -180,3 +180,6 @@ def test_an_archive_that_is_away_holds_up_no_score(
     uid = str(dcmread(film, stop_before_pixels=True).SOPInstanceUID)
     told = json.loads(cxr_worker("status", uid, "--json", settings=settings).stdout)
     assert "could not be asked for at AWAY@127.0.0.1:9" in str(told["result"]["warnings"])
+    doctor = cxr_worker("doctor", settings=settings | {"COLUMNS": "200"})
+    (line,) = [line for line in doctor.stdout.splitlines() if "earlier reports AWAY" in line]
+    assert "FAIL" in line

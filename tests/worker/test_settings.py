@@ -131,7 +131,11 @@ def test_everyone_may_send_on_loopback_only(
         ("CXR_DESTINATIONS", "[1", "destinations"),
         ("CXR_DESTINATIONS", "A@h:1,A@h:1", "same"),
         ("CXR_DESTINATIONS", '[{"ae_title": "A", "host": "h"}]', "needs ae_title, host and port, or url"),
-        ("CXR_DESTINATIONS", '[{"ae_title": "A", "host": "h", "port": 1, "send": []}]', "one or more of sr, sc, gsps, seg"),
+        (
+            "CXR_DESTINATIONS",
+            '[{"ae_title": "A", "host": "h", "port": 1, "send": []}]',
+            "one or more of sr, sc",
+        ),
         ("CXR_DESTINATIONS", '[{"ae_title": "A", "host": "h", "port": 1, "token_file": "t"}]', "for a url"),
         ("CXR_DESTINATIONS", "https://user:sesame@pacs/dicom-web", "credentials"),
         ("CXR_DESTINATIONS", '[{"url": "ftp://pacs"}]', "http"),
