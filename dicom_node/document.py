@@ -158,10 +158,10 @@ class _Reader:
             return None
         self._bytes -= len(encoded)
         stream = BoundedBytes(encoded, self._steps if self._bytes >= 0 else 0)
-        # A sequence that an archive did not know is implicit (PS3.5 6.2.2).
-        implicit = element.is_implicit_VR or element.VR == "UN"
         try:
-            return read_sequence(stream, implicit, element.is_little_endian, len(encoded), "iso8859")
+            return read_sequence(
+                stream, element.is_implicit_VR, element.is_little_endian, len(encoded), "iso8859"
+            )
         finally:
             self._steps = stream.steps_left
 

@@ -86,6 +86,10 @@ def source_header(dataset: Dataset) -> Dataset:
         header.PatientSex = ""
     for keyword in _OPTIONAL:
         _carry(dataset, header, keyword)
+    for keyword in ("PatientSize", "PatientWeight"):
+        # A zero stands for "not measured"; nobody weighs nothing.
+        if keyword in header and not float(header[keyword].value):
+            del header[keyword]
     if not re.fullmatch(r"[+-]\d{4}", header.get("TimezoneOffsetFromUTC", "+0000")):
         del header.TimezoneOffsetFromUTC
     header.Modality = _fit(text(dataset, "Modality").upper(), "CS", "Modality") or "OT"

@@ -15,7 +15,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import ComprehensiveSRStorage
 
-from dicom_node.document import MAX_CONTENT_ITEMS, read_document
+from dicom_node.document import MAX_CONTENT_ITEMS, MAX_STEPS, read_document
 from dicom_node.errors import NotEligible, UndecodableInstance
 from dicom_node.identity import MANUFACTURER, MODEL_NAME
 from dicom_node.own_report import read_prior, reference_of
@@ -272,3 +272,12 @@ def test_hostile_documents_cost_little(report, encoded):
         assert not read.complete
         assert sum(1 for _ in read.root.walk()) <= MAX_CONTENT_ITEMS + 1
         assert read_prior(document) is None
+
+
+def test_references_without_end_are_not_taken(report):
+    study = report.CurrentRequestedProcedureEvidenceSequence[0]
+    series = study.ReferencedSeriesSequence[0]
+    assert read_document(report).evidence
+    series.ReferencedSOPSequence = [series.ReferencedSOPSequence[0]] * (MAX_STEPS + 1)
+    read = read_document(report)
+    assert (read.evidence, read.complete) == ((), False)

@@ -55,6 +55,12 @@ def test_free_text_that_is_too_long_is_cut(new_film, encoded):
     assert header.StudyDescription == ("thorax " * 20)[:64].strip()
 
 
+@pytest.mark.parametrize(("value", "kept"), [("71.5", 71.5), ("0", None), ("0.000", None), (None, None)])
+def test_a_weight_of_zero_is_none(value, kept, new_film, encoded):
+    header = source_header(read_dataset(encoded(new_film(PatientWeight=value, PatientSize=value))))
+    assert header.get("PatientWeight") == header.get("PatientSize") == kept
+
+
 def test_issuers_are_carried(new_film, encoded):
     film = new_film(
         IssuerOfPatientID="HOSPITAL",
