@@ -136,14 +136,8 @@ def read_capture_figures(dataset: Dataset) -> CaptureFigures | None:
         return CaptureFigures(outcome, algorithm, version, digest, reason=reason)
     if outcome != SCORED:
         return None
-    try:
-        scores, percents = (
-            [float(one) if one else None for one in texts(dataset, tags[name])]
-            for name in ("zone_scores", "zone_percents")
-        )
-    except ValueError:
-        return None
-    if len(scores) != len(ZONE_ORDER) or len(percents) != len(ZONE_ORDER):
+    zones = _zones(*(texts(dataset, tags[name]) for name in ("zone_scores", "zone_percents")))
+    if zones is None:
         return None
     return CaptureFigures(
         outcome,
@@ -153,11 +147,20 @@ def read_capture_figures(dataset: Dataset) -> CaptureFigures | None:
         score=integer(dataset, tags["score"], 0),
         score_max=integer(dataset, tags["score_max"], 0),
         percent=number(dataset, tags["percent"]),
-        zones=tuple(
-            ZoneFigures(None if score is None else int(score), percent)
-            for score, percent in zip(scores, percents, strict=True)
-        ),
+        zones=zones,
     )
+
+
+def _zones(scores: tuple[str, ...], percents: tuple[str, ...]) -> tuple[ZoneFigures, ...] | None:
+    if not len(scores) == len(percents) == len(ZONE_ORDER):
+        return None
+    try:
+        return tuple(
+            ZoneFigures(int(score) if score else None, float(percent) if percent else None)
+            for score, percent in zip(scores, percents, strict=True)
+        )
+    except ValueError:
+        return None
 
 
 def _written(figure: float | None) -> str:

@@ -20,6 +20,7 @@ from collections.abc import Iterator
 import cv2
 import highdicom as hd
 import numpy as np
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 from pydicom.uid import ExplicitVRLittleEndian
@@ -58,16 +59,11 @@ def build_secondary_capture(context: ReportContext) -> Dataset:
         A Secondary Capture Image with file meta information (PS3.3 A.8.1), in the standard display
         orientation, in a series of its own; with equal contexts equal in every element.
     """
-    radiograph, result, header, moment = context.radiograph, context.result, context.header, context.moment
-    colour = context.settings.capture == "rgb"
-    palette = COLOUR if colour else MONOCHROME
-    pixels = render_overlay(radiograph.pixels, result, circumstances_of(context), palette)
-    if not colour:
-        pixels = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
-    unnamed = without_names(header)
+    result, header, moment = context.result, context.header, context.moment
+    pixels = _draw(context)
     capture: Dataset = hd.sc.SCImage(
         pixel_array=pixels,
-        photometric_interpretation="RGB" if colour else "MONOCHROME2",
+        photometric_interpretation="RGB" if pixels.ndim == 3 else "MONOCHROME2",
         bits_allocated=8,
         coordinate_system=hd.CoordinateSystemNames.PATIENT,
         patient_orientation=("L", "F"),
@@ -95,12 +91,20 @@ def build_secondary_capture(context: ReportContext) -> Dataset:
         series_time=moment.time(),
         transfer_syntax_uid=ExplicitVRLittleEndian,
     )
-    capture.copy_patient_and_study_information(unnamed)
+    capture.copy_patient_and_study_information(without_names(header))
     _describe(capture, context)
     _refer(capture, context)
     write_capture_figures(capture, result)
     finish(capture, context)
     return capture
+
+
+def _draw(context: ReportContext) -> NDArray[np.uint8]:
+    """Return the picture: shape (rows, columns, 3), or (rows, columns) in shades of grey."""
+    colour = context.settings.capture == "rgb"
+    palette = COLOUR if colour else MONOCHROME
+    picture = render_overlay(context.radiograph.pixels, context.result, circumstances_of(context), palette)
+    return picture if colour else np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
 
 
 def circumstances_of(context: ReportContext) -> Circumstances:
