@@ -14,6 +14,8 @@ from dicom_node.header import number, text
 from dicom_node.lookup_table import modality_lut, voi_lut
 from dicom_node.pixels import Radiograph
 
+_NARROW = 16.0
+"""Modality values below which the one by which LINEAR windows are off would be seen."""
 _UNSPECIFIED = "US"  # PS3.3 C.11.1.1.2: neither Hounsfield units nor optical density
 
 
@@ -57,10 +59,15 @@ def _modality(header: Dataset) -> ModalityLUTTransformation | None:
 
 
 def _chosen_window(radiograph: Radiograph) -> SoftcopyVOILUTTransformation | None:
-    """Return the range chosen for the film as a LINEAR window (PS3.3 C.11.2.1.2.1)."""
+    """Return the range chosen for the film as a window (PS3.3 C.11.2.1.2 and C.11.2.1.3)."""
     if radiograph.chosen_range is None:
         return None
     low, high = radiograph.chosen_range
+    if 0 < high - low < _NARROW:
+        return SoftcopyVOILUTTransformation(
+            window_center=(low + high) / 2, window_width=high - low, voi_lut_function="LINEAR_EXACT"
+        )
+    # understood by all, and defined for whole numbers
     return SoftcopyVOILUTTransformation(window_center=(low + high + 1) / 2, window_width=high - low + 1)
 
 

@@ -192,6 +192,20 @@ def test_greys_are_those_that_were_scored(
     assert np.abs(_rendered(source, context, encoded, tool, tmp_path) - film.pixels).max() < 0.006
 
 
+def test_a_range_of_small_values_is_exact(demo_pixels, new_film, film_of, severity_of, state_of):
+    film = film_of(new_film(demo_pixels, RescaleSlope="1e-6", RescaleIntercept="0"))
+    window = state_of(film, severity_of(film.pixels.shape)).SoftcopyVOILUTSequence[0]
+    low, high = film.chosen_range
+    assert window.VOILUTFunction == "LINEAR_EXACT"
+    assert float(window.WindowWidth) == pytest.approx(high - low)
+    assert float(window.WindowCenter) == pytest.approx((low + high) / 2)
+
+
+def test_an_even_film_has_a_window_all_the_same(new_film, film_of, severity_of, state_of):
+    film = film_of(new_film())
+    assert state_of(film, severity_of(film.pixels.shape)).SoftcopyVOILUTSequence[0].WindowWidth == 1
+
+
 def _lut_item(bits, entries):
     from pydicom.dataset import Dataset
 
