@@ -25,6 +25,8 @@ def greyscale_transformations(radiograph: Radiograph) -> dict[str, Any]:
     The image's own modality LUT and its first VOI LUT or else its first window are taken over; where it
     brings none that shows anything, the range that ``greyscale.grey_table`` chose. MONOCHROME1 becomes
     Presentation LUT Shape INVERSE, since a presentation state replaces the photometric interpretation.
+    Only the logarithm of an image FOR PROCESSING with linear intensities is left out: it is shown between
+    the same ends.
 
     Parameters
     ----------
