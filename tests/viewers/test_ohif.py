@@ -179,36 +179,26 @@ def test_a_film_without_a_score_is_shown_as_such(
     viewer.assert_well()
 
 
-def test_a_presentation_state_is_listed_and_does_no_harm(
-    studies: dict[str, Study], open_study: Callable[[Study], Viewer]
+def test_what_cannot_be_shown_does_not_end_the_page(
+    studies: dict[str, Study],
+    open_study: Callable[[Study], Viewer],
+    keep_picture: Callable[[str, bytes], Path],
 ) -> None:
-    """OHIF has nothing that shows one: it is marked, and a double click changes nothing."""
+    """OHIF has nothing for presentation states; of a SEG it wants an orientation that no radiograph has."""
     study = studies["severe"]
     viewer = open_study(study)
     before = viewer.shown()
     viewer.open(study.description("gsps"))
     viewer.page.wait_for_timeout(1_000)
     assert likeness(viewer.shown(), before) > 0.9
-    viewer.open(study.description("sr"))
-    viewer.report_lines(7)
-    viewer.assert_well()
-
-
-def test_a_segmentation_that_cannot_be_shown_does_not_end_the_page(
-    studies: dict[str, Study],
-    open_study: Callable[[Study], Viewer],
-    keep_picture: Callable[[str, bytes], Path],
-) -> None:
-    """OHIF wants an orientation in space that a radiograph does not have, and waits for ever."""
-    study = studies["severe"]
-    viewer = open_study(study)
+    assert not viewer.seen.complaints
     viewer.open(study.description("seg"))
     expect(viewer.page.get_by_text("Loading SEG...")).to_be_visible()
     viewer.page.wait_for_timeout(1_000)
+    assert viewer.seen.complaints
     keep_picture("ohif-segmentation", viewer.page.screenshot())
     viewer.open(study.description("sc"))
     viewer.wait_for(as_rgb(study.objects["sc"]))
-    assert viewer.seen.complaints
     viewer.assert_well("ImageOrientationPatient")
 
 
