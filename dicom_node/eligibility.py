@@ -53,7 +53,7 @@ _OTHER_PART = re.compile(
 _NEUTRAL_PARTS = frozenset(
     {"", "unknown", "other", "none", "unspecified", "any", "na", "n a", "xray", "default"}
 )
-_CHEST_CODES = frozenset({"51185008", "T-D3000", "39607008", "T-28000", "43799004", "T-D3050"})
+_CHEST_CODES = frozenset({"816094009", "51185008", "T-D3000", "39607008", "T-28000", "43799004", "T-D3050"})
 """Chest, lung and thoracic cavity, SNOMED CT and its older SRT identifiers (PS3.16 CID 4031)."""
 
 _SIDE_VIEW = re.compile(

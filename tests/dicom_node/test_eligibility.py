@@ -49,6 +49,7 @@ def code(value, meaning, scheme="SCT"):
         NOTHING | {"StudyDescription": "XR CHEST 2 VIEWS (PA AND LATERAL)"},
         NOTHING | {"SeriesDescription": "CHEST PA AND LATERAL"},
         NOTHING | {"AnatomicRegionSequence": code("51185008", "Chest")},
+        NOTHING | {"AnatomicRegionSequence": code("816094009", "")},
         NOTHING | {"AnatomicRegionSequence": code("T-D3000", "Thorax", "SRT")},
         NOTHING | {"SeriesDescription": "Bilateral infiltrates?"},
         {"ViewPosition": "", "ViewCodeSequence": code("399348003", "antero-posterior")},
