@@ -94,9 +94,7 @@ def _why_not(session: Session, row: EntryRow) -> str | None:
     if row.status in _UNENDED:
         return "waits for its score already"
     if row.result is None:
-        return (
-            "has no result yet; `cxr-worker requeue` takes up what failed or was refused"
-        )
+        return "has no result yet; `cxr-worker requeue` takes up what failed or was refused"
     if row.purged_at is not None:
         return "its file was removed after the retention time: send the image again, then reprocess it"
     waiting = session.scalars(
