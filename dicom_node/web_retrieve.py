@@ -12,7 +12,7 @@ from pydicom.datadict import tag_for_keyword
 
 from dicom_node.errors import SearchRefused
 from dicom_node.query_retrieve import MAXIMUM_ANSWERS, MAXIMUM_REPORT_BYTES, Answer, Level
-from dicom_node.web_search import asking, search_client, status_of, values
+from dicom_node.web_search import asking, no_dicomweb, search_client, status_of, values
 from dicom_node.web_session import RemoteWeb, open_session
 
 _NOT_OFFERED = (400, 405, 406, 501)
@@ -64,7 +64,7 @@ class WebArchive:
                 case "IMAGE":
                     found = client.search_for_instances(study_uid, series_uid, **options)
             if not isinstance(found, list):
-                raise ValueError("no list of answers")
+                raise no_dicomweb(self._remote)
             return [_read(item, keys) for item in found[:MAXIMUM_ANSWERS]]
 
     def get(self, study_uid: str, series_uid: str, uid: str) -> bytes | None:

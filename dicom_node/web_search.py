@@ -50,7 +50,12 @@ def asking(remote: RemoteWeb) -> Iterator[None]:
         except requests.HTTPError as error:
             raise AssociationFailed(refusal(remote, status_of(error))) from None
         except (AnswerTooLong, ValueError, RecursionError):
-            raise AssociationFailed(f"{remote} does not answer as a DICOMweb server: check the URL") from None
+            raise no_dicomweb(remote) from None
+
+
+def no_dicomweb(remote: RemoteWeb) -> AssociationFailed:
+    """Say that an answer is none of a DICOMweb server's."""
+    return AssociationFailed(f"{remote} does not answer as a DICOMweb server: check the URL")
 
 
 def refusal(remote: RemoteWeb, http_status: int) -> str:

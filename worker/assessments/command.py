@@ -61,7 +61,7 @@ def show_assessments(settings: Settings, options: AssessmentOptions) -> None:
     if options.csv_file:
         write_csv(found, options.csv_file)
     if options.out:
-        _export(service, found, options)
+        _export(service, found, options.out, burned_in=options.burned_in)
 
 
 def assessment_in_json(noted: ReaderAssessment) -> dict[str, Any]:
@@ -124,14 +124,13 @@ def write_csv(found: Sequence[Judgement], path: Path) -> None:
         raise WorkerError(f"{path} cannot be written ({error.strerror}): check folder and rights") from None
 
 
-def _export(service: Service, found: Sequence[Judgement], options: AssessmentOptions) -> None:
+def _export(service: Service, found: Sequence[Judgement], folder: Path, *, burned_in: bool) -> None:
     from worker.assessments.export import export_assessments  # noqa: PLC0415 - decoders
     from worker.priors import Priors  # noqa: PLC0415
 
-    assert options.out is not None  # noqa: S101 - callers ask before
     pseudonym = Priors(service.engine).pseudonym
-    done = export_assessments(found, options.out, service.spool, pseudonym, burned_in=options.burned_in)
-    click.echo(f"films in {options.out}: {done.films}; look for names in the pictures first", err=True)
+    done = export_assessments(found, folder, service.spool, pseudonym, burned_in=burned_in)
+    click.echo(f"films in {folder}: {done.films}; look for names in the pictures first", err=True)
     for reason, count in done.left_out.items():
         click.echo(f"left out: {count}: {reason}", err=True)
 
