@@ -58,12 +58,15 @@ class AlgorithmId:
         SHA-256 of each weight file by the network's role (``lungs``, ``opacity``).
     parameters : Mapping[str, str]
         Every setting that changes a result, as text (thresholds, score scheme, precision).
+    licence : str
+        What the weights may be used for, where that is less than anything; no part of ``digest``.
     """
 
     name: str
     version: str
     weights: Mapping[str, str]
     parameters: Mapping[str, str]
+    licence: str = ""
 
     @property
     def digest(self) -> str:
@@ -90,7 +93,11 @@ class ZoneInvolvement:
     opacity_area_px : int
         Opacified pixels among them.
     score : int
-        The zone's part of the total: 0 or 1 for the 0-6 score (Danilov et al. 2022, Algorithm B3).
+        The zone's part of the total: 0 or 1 for the 0-6 score (Danilov et al. 2022, Algorithm B3), 0 to 3 for
+        the Brixia score.
+    confidence : float or None
+        In [0, 1]: the largest probability of the zone's score classes (Signoroni et al. 2021, Fig. 4); None
+        from a scorer without class probabilities.
     """
 
     side: Side
@@ -98,6 +105,7 @@ class ZoneInvolvement:
     area_px: int
     opacity_area_px: int
     score: int
+    confidence: float | None = None
 
     @property
     def name(self) -> str:
@@ -116,6 +124,23 @@ class ZoneInvolvement:
 
 
 @dataclass(frozen=True)
+class Explanation:
+    """What in the film speaks for each score class (Signoroni et al. 2021, section "Explainability").
+
+    Parameters
+    ----------
+    maps : numpy.ndarray
+        float32, shape (3, rows, columns), geometry of ``Radiograph.pixels``, in [0, 1]: how much of the
+        probability of classes 1, 2 and 3 hangs on a pixel's super-pixel; 0 outside the lungs.
+    parameters : Mapping[str, str]
+        How the maps were made, as text.
+    """
+
+    maps: NDArray[np.float32] = field(repr=False)
+    parameters: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class SeverityResult:
     """The severity of one radiograph.
 
@@ -124,7 +149,7 @@ class SeverityResult:
     algorithm : AlgorithmId
         What made the result.
     score, score_max : int
-        Sum of the zone scores, and the largest value the scheme allows (6).
+        Sum of the zone scores, and the largest value the scheme allows (6, or 18 for the Brixia score).
     zones : tuple of ZoneInvolvement
         Six zones in ``ZONE_ORDER``.
     zone_map : numpy.ndarray
@@ -134,6 +159,11 @@ class SeverityResult:
         bool, same shape: opacity within the lungs (what lies outside them was never looked at).
     warnings : tuple of str
         What a reader should know, in plain words (orientation assumed, lungs separated by force).
+    region_probabilities : numpy.ndarray or None
+        float32, shape (3, 2, 4): rows upper, middle, lower; columns image left (the patient's right), image
+        right; score classes 0 to 3. None from a scorer without class probabilities.
+    explanation : Explanation or None
+        None unless the scorer was asked for one.
     """
 
     algorithm: AlgorithmId
@@ -143,6 +173,8 @@ class SeverityResult:
     zone_map: NDArray[np.uint8] = field(repr=False)
     opacity_mask: NDArray[np.bool_] = field(repr=False)
     warnings: tuple[str, ...] = ()
+    region_probabilities: NDArray[np.float32] | None = field(default=None, repr=False)
+    explanation: Explanation | None = None
 
     @property
     def lung_mask(self) -> NDArray[np.bool_]:
