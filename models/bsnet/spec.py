@@ -103,6 +103,10 @@ class BSNetSpec:
         Training only: share of the channels that the classifiers do without.
     preprocessing : Preprocessing
         How the network's view of a film is made.
+    window_percentiles : tuple of float
+        The two percentiles of the grey values that become 0 and 1; of no use to ``equalize``.
+    reduce_first : bool
+        Whether the film is resized before the rest of the chain, or after it, as in the paper.
     grey_mean, grey_std : float
         Subtracted from, and divided into, the grey values before the encoder.
     decision : Decision
@@ -139,6 +143,8 @@ class BSNetSpec:
     align: bool = True
     dropout: float = 0.0
     preprocessing: Preprocessing = Preprocessing.CLAHE
+    window_percentiles: tuple[float, float] = (2.0, 98.0)
+    reduce_first: bool = False
     grey_mean: float = 0.0
     grey_std: float = 1.0
     decision: Decision = Decision.ARGMAX
@@ -212,7 +218,7 @@ class BSNetSpec:
             read["preprocessing"] = Preprocessing(content["preprocessing"])
         if "attentions" in content:
             read["attentions"] = tuple(Attention(name) for name in content["attentions"])
-        for name in ("decoder_channels", "pyramid_channels", "class_bias"):
+        for name in ("decoder_channels", "pyramid_channels", "class_bias", "window_percentiles"):
             if name in content:
                 read[name] = tuple(content[name])
         return cls(**{**content, **read})
@@ -240,6 +246,7 @@ COMPACT = BSNetSpec(
     pyramid_channels=(32, 32, 64, 96, 128),
     roi_sizes=(32, 16, 12, 12),
     dropout=0.2,
+    reduce_first=True,
     grey_mean=0.5,
     grey_std=0.5,
     decision=Decision.MEDIAN,
