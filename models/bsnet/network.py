@@ -16,7 +16,7 @@ from torch.nn import functional as F  # noqa: N812 - its customary name
 from models.bsnet.aligner import Aligner, aligned, identity
 from models.bsnet.decoder import LibraryDecoder, NestedDecoder
 from models.bsnet.encoder import Features, LibraryEncoder, PreActivationResNet18
-from models.bsnet.regions import RegionalHead, WholeFilmHead
+from models.bsnet.regions import PooledHead, RegionalHead, WholeFilmHead
 from models.bsnet.spec import PREACTIVATION_RESNET18, Attention, BSNetSpec, Decoder, Pyramid
 from models.checkpoint import NetworkSpec, Role, build_network
 
@@ -69,7 +69,7 @@ class BSNet(nn.Module):
         self.encoder = encoder
         self.decoder = decoder
         self.aligner = Aligner() if spec.align else None
-        head = WholeFilmHead if spec.pyramid is Pyramid.NONE else RegionalHead
+        head = {Pyramid.NONE: WholeFilmHead, Pyramid.POOLED: PooledHead}.get(spec.pyramid, RegionalHead)
         self.heads = nn.ModuleDict(
             {str(attention): head(spec, encoder.level_channels) for attention in spec.attentions}
         )

@@ -50,6 +50,8 @@ class Pyramid(StrEnum):
     """Canonical feature pyramid: from the coarsest level up to the finest, which is judged."""
     BACKBONE = "backbone"
     """No pyramid: the coarsest level is judged (the paper's Table 10, "backbone head")."""
+    POOLED = "pooled"
+    """No pyramid: the means of all levels over a region, one dense layer for all regions; for few films."""
     NONE = "none"
     """Neither regions nor pyramid: mean of the coarsest level over the film, one dense layer."""
 
