@@ -1,29 +1,31 @@
 """Networks on disk: what a network is (``NetworkSpec``, JSON) and its weights (safetensors).
 
-A checkpoint is two files in one folder, ``ROLE.json`` and the weight file it names. The JSON holds the
-SHA-256 of the weights and of itself, so a missing, altered or mixed-up file is found before anything is
-scored.
+A checkpoint is two files in one folder, ``ROLE.json`` and the weight file it names; see
+``models.weight_files``.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from torch import nn
 
 from models.encoder_weights import REMEDY, is_file, library_argument, load_encoder
 from models.ensemble import Ensemble
 from models.errors import CheckpointError
 from models.geometry import Resize, Shape
+from models.weight_files import (
+    OTHER_WEIGHTS,
+    no_description,
+    read_description,
+    read_weights,
+    write_description,
+    write_weights,
+)
 
 SHIPPED_WEIGHTS = Path(__file__).parent / "weights"
 """Folder of the weights that come with the package."""
@@ -194,10 +196,8 @@ def save_checkpoint(network: nn.Module, spec: NetworkSpec, folder: Path) -> Netw
     """
     folder.mkdir(parents=True, exist_ok=True)
     weights_file = f"{spec.role}.safetensors"
-    tensors = {name: _half(tensor) for name, tensor in network.state_dict().items()}
-    content = save(tensors)
-    (folder / weights_file).write_bytes(content)
-    return write_spec(replace(spec, weights_file=weights_file, weights_sha256=_sha256(content)), folder)
+    digest = write_weights(network, folder / weights_file)
+    return write_spec(replace(spec, weights_file=weights_file, weights_sha256=digest), folder)
 
 
 def write_spec(spec: NetworkSpec, folder: Path) -> NetworkSpec:
@@ -215,9 +215,7 @@ def write_spec(spec: NetworkSpec, folder: Path) -> NetworkSpec:
     NetworkSpec
         The same spec.
     """
-    content = json.loads(json.dumps(asdict(spec)))
-    content["spec_sha256"] = _spec_digest(content)
-    (folder / f"{spec.role}.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_description(asdict(spec), folder / f"{spec.role}.json")
     return spec
 
 
@@ -241,19 +239,13 @@ def load_spec(folder: Path, role: Role) -> NetworkSpec:
         If the file is missing, unreadable, altered, or describes another role.
     """
     path = folder / f"{role}.json"
-    remedy = "install the package again, or name another folder of weights"
+    content = read_description(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        digest = content.pop("spec_sha256")
         spec = _spec_from(content)
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror}; {remedy}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{path} is not a network's description ({error}); {remedy}") from error
-    if digest != _spec_digest(content):
-        raise CheckpointError(f"{path} was altered after it was written (its SHA-256 differs); {remedy}")
+    except (ValueError, KeyError, TypeError) as error:
+        raise no_description(path, error) from error
     if spec.role is not role:
-        raise CheckpointError(f"{path} describes a network for {spec.role}, not for {role}; {remedy}")
+        raise CheckpointError(f"{path} describes a network for {spec.role}, not for {role}; {OTHER_WEIGHTS}")
     return spec
 
 
@@ -280,43 +272,10 @@ def load_checkpoint(folder: Path, role: Role) -> tuple[nn.Module, NetworkSpec]:
         If a file is missing or altered, or the weights do not fit the network.
     """
     spec = load_spec(folder, role)
-    path = folder / spec.weights_file
-    remedy = "install the package again, or name another folder of weights"
-    try:
-        digest = _sha256(path.read_bytes())
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror}; {remedy}") from error
-    if digest != spec.weights_sha256:
-        raise CheckpointError(
-            f"{path} is not the file its description names (SHA-256 {digest[:12]}…, "
-            f"expected {spec.weights_sha256[:12]}…); {remedy}"
-        )
     network = build_network(spec)
-    try:
-        tensors = {name: _single(tensor) for name, tensor in load_file(path).items()}
-        network.load_state_dict(tensors)
-    except (RuntimeError, SafetensorError) as error:
-        raise CheckpointError(
-            f"the weights in {path} do not fit {spec.architecture} with {spec.encoder}: {error}; {remedy}"
-        ) from error
+    what = f"{spec.architecture} with {spec.encoder}"
+    read_weights(network, folder / spec.weights_file, spec.weights_sha256, what)
     return network.eval(), spec
-
-
-def _half(tensor: torch.Tensor) -> torch.Tensor:
-    tensor = tensor.detach().cpu().contiguous()
-    return tensor.half() if tensor.is_floating_point() else tensor
-
-
-def _single(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.float() if tensor.is_floating_point() else tensor
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-def _spec_digest(content: Mapping[str, Any]) -> str:
-    return _sha256(json.dumps(content, sort_keys=True).encode())
 
 
 def _spec_from(content: dict[str, Any]) -> NetworkSpec:
