@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,17 +32,48 @@ def interval(
     tuple of float
         Lower and upper end; NaN both if there are fewer than two groups, or no draw gives a number.
     """
-    names, member_of = np.unique(np.asarray(groups), return_inverse=True)
-    if len(names) < 2:
+    if len(set(groups)) < 2:
         return float("nan"), float("nan")
-    generator = np.random.default_rng(seed)
-    films = np.arange(len(member_of))
-    draws = np.empty(repeats)
-    for number in range(repeats):
-        chosen = generator.integers(0, len(names), len(names))
-        times = np.bincount(chosen, minlength=len(names))
-        draws[number] = statistic(np.repeat(films, times[member_of]))
-    if np.isnan(draws).all():
-        return float("nan"), float("nan")
-    low, high = np.nanpercentile(draws, (2.5, 97.5))
+    draws = np.array([statistic(films) for films in resamples(groups, repeats, seed)], np.float64)
+    low, high = percentile_ends(draws)
     return float(low), float(high)
+
+
+def percentile_ends(draws: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the 2.5th and 97.5th percentile over the first axis: (repeats, ...) to (2, ...).
+
+    NaN draws are left out; NaN where no draw gives a number.
+    """
+    ends = np.full((2, *draws.shape[1:]), np.nan)
+    known = ~np.isnan(draws).all(axis=0)
+    ends[:, known] = np.nanpercentile(draws[:, known], (2.5, 97.5), axis=0)
+    return ends
+
+
+def multiplicities(groups: Sequence[str], repeats: int = REPEATS, seed: int = 0) -> NDArray[np.int64]:
+    """Draw as many patient groups as there are, with replacement, again and again.
+
+    Parameters
+    ----------
+    groups : sequence of str
+        Patient group of each film; at least one.
+    repeats, seed : int
+        As in ``interval``.
+
+    Returns
+    -------
+    numpy.ndarray
+        int64, (repeats, films): how often each film was drawn.
+    """
+    names, member_of = np.unique(np.asarray(groups), return_inverse=True)
+    generator = np.random.default_rng(seed)
+    draws = (generator.integers(0, len(names), len(names)) for _ in range(repeats))
+    times = np.array([np.bincount(chosen, minlength=len(names)) for chosen in draws])
+    return np.asarray(times[:, member_of], np.int64)
+
+
+def resamples(groups: Sequence[str], repeats: int = REPEATS, seed: int = 0) -> Iterator[NDArray[np.intp]]:
+    """Yield the films of each draw of ``multiplicities`` as indices, each as often as it was drawn."""
+    films = np.arange(len(groups))
+    for times in multiplicities(groups, repeats, seed):
+        yield np.repeat(films, times)

@@ -18,6 +18,8 @@ class ReportFolder:
     ----------
     path : pathlib.Path
         Made if missing; files of an earlier report are written over.
+    command, paper : str
+        The module that writes it, and the paper whose tables it follows.
 
     Raises
     ------
@@ -25,13 +27,14 @@ class ReportFolder:
         If the folder cannot be made.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self, path: Path, command: str = "training.report", paper: str = "Danilov et al. 2022"
+    ) -> None:
         self.path = path
         self.count = 0
         self._lines = [
             "# Report\n",
-            "Research use, not for diagnosis. Written by `python -m training.report`. "
-            "The paper: Danilov et al. 2022.\n",
+            f"Research use, not for diagnosis. Written by `python -m {command}`. The paper: {paper}.\n",
         ]
         try:
             path.mkdir(parents=True, exist_ok=True)
