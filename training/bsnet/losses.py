@@ -42,9 +42,7 @@ def joint_loss(
     return alpha * scce + (1 - alpha) * differentiable_mae(logits.softmax(dim=-1), labels, beta)
 
 
-def differentiable_mae(
-    probabilities: torch.Tensor, labels: torch.Tensor, beta: float = BETA
-) -> torch.Tensor:
+def differentiable_mae(probabilities: torch.Tensor, labels: torch.Tensor, beta: float = BETA) -> torch.Tensor:
     """Return the mean absolute error of each film's regions with a differentiable argmax (Eq. 2-3).
 
     The score is Σ c · softmax(β · p)_c, which tends to the argmax as β grows. Where the label is a
