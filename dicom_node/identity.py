@@ -15,7 +15,7 @@ MODEL_NAME = "cxr-severity-worker"
 RESEARCH_LABEL = "research use, not for diagnosis"
 
 SERIES_NUMBERS: Mapping[ObjectKind, int] = MappingProxyType(
-    {"sr": 9801, "sc": 9802, "gsps": 9803, "seg": 9804}
+    {"sr": 9801, "sc": 9802, "gsps": 9803, "seg": 9804, "map": 9805}
 )
 """Series Number (0020,0011) of each kind of object; by the report's, an archive is searched for ours."""
 

@@ -36,8 +36,9 @@ class ReceivedInstance:
     received_at: datetime
 
 
-ObjectKind = Literal["sr", "sc", "gsps", "seg"]
-"""Structured Report, Secondary Capture, Grayscale Softcopy Presentation State, Segmentation."""
+ObjectKind = Literal["sr", "sc", "gsps", "seg", "map"]
+"""Structured Report, Secondary Capture, Grayscale Softcopy Presentation State, Segmentation; and a further
+Secondary Capture, the map of what a score rests on, where its scorer explains it."""
 
 OBJECT_KINDS: tuple[ObjectKind, ...] = get_args(ObjectKind)
 """In the order in which they are sent."""

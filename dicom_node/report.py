@@ -13,7 +13,7 @@ from dicom_node.presentation_state import build_presentation_state
 from dicom_node.prior import ReportBasis
 from dicom_node.report_context import ReportContext
 from dicom_node.report_settings import ReportSettings
-from dicom_node.secondary_capture import build_secondary_capture
+from dicom_node.secondary_capture import build_explanation_map, build_secondary_capture
 from dicom_node.segmentation import build_segmentation
 from dicom_node.structured_report import build_structured_report
 from models.result import Result
@@ -25,6 +25,7 @@ _BUILDERS: Mapping[ObjectKind, Callable[[ReportContext], Dataset]] = {
     "sc": build_secondary_capture,
     "gsps": build_presentation_state,
     "seg": build_segmentation,
+    "map": build_explanation_map,
 }
 
 
@@ -44,7 +45,7 @@ def build_report(
     result : SeverityResult or NotAssessable
         What was found, in the geometry of ``radiograph.pixels``.
     settings : ReportSettings
-        What the destination wants; ``objects`` says what is built.
+        What the destination wants; ``objects`` says what is built, as far as the result has it.
     basis : ReportBasis
         When the result was made, earlier results, and the report that this one replaces.
 
@@ -54,7 +55,8 @@ def build_report(
         The objects as PS3.10 bytes.
     """
     context = ReportContext(radiograph, result, settings, basis)
-    wanted = [kind for kind in OBJECT_KINDS if kind in settings.objects]
+    possible = settings.for_result(result).objects
+    wanted = [kind for kind in OBJECT_KINDS if kind in possible]
     return Report({kind: _encode(_BUILDERS[kind](context)) for kind in wanted})
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 from dicom_node.instance import ObjectKind
+from models.result import Result, SeverityResult
 
 SrClass = Literal["comprehensive", "comprehensive-3d", "enhanced"]
 CaptureKind = Literal["rgb", "monochrome"]
@@ -43,3 +44,9 @@ class ReportSettings:
         """SHA-256 (hexadecimal) over the settings that shape an object: part of every UID made under them."""
         shaping = {name: value for name, value in asdict(self).items() if name != "objects"}
         return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()
+
+    def for_result(self, result: Result) -> ReportSettings:
+        """Return the settings without what this result cannot have: a map, where nothing is explained."""
+        if isinstance(result, SeverityResult) and result.explanation is not None:
+            return self
+        return replace(self, objects=tuple(kind for kind in self.objects if kind != "map"))

@@ -1,7 +1,7 @@
-"""A result to a picture that every archive and viewer can show: a Secondary Capture Image.
+"""A result, or what it rests on, to a picture that every archive can show: a Secondary Capture Image.
 
-What is drawn, and why so, says ``dicom_node.rendering``; the numbers stand in the header too, see
-``dicom_node.capture_figures``. Choices within the standard:
+What is drawn, and why so, says ``dicom_node.rendering``; the numbers stand in the header of both pictures,
+see ``dicom_node.capture_figures``. Choices within the standard:
 
 - Modality is that of the film: PS3.3 C.7.3.1 and C.8.6.1 mean the equipment that acquired what the picture
   is made of, and OHIF lays a film strip's player over a picture of modality ``OT``. It is not taken for a
@@ -16,6 +16,7 @@ What is drawn, and why so, says ``dicom_node.rendering``; the numbers stand in t
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import cv2
 import highdicom as hd
@@ -28,20 +29,45 @@ from pydicom.uid import ExplicitVRLittleEndian
 from dicom_node.capture_figures import write_capture_figures
 from dicom_node.header import text
 from dicom_node.identity import MANUFACTURER, MODEL_NAME, RESEARCH_LABEL, SERIES_NUMBERS
-from dicom_node.instance import InstanceReference
+from dicom_node.instance import InstanceReference, ObjectKind
 from dicom_node.prior import acquired_at
-from dicom_node.rendering import COLOUR, MONOCHROME, Circumstances, render_overlay
+from dicom_node.rendering import (
+    COLOUR,
+    MONOCHROME,
+    Circumstances,
+    Palette,
+    render_explanation,
+    render_overlay,
+)
 from dicom_node.report_context import ReportContext
 from dicom_node.source_header import without_names
 from dicom_node.structured_report import finish
 from models.result import SeverityResult
 
-__all__ = ["SERIES_NUMBER", "build_secondary_capture", "render_overlay"]
+__all__ = ["SERIES_NUMBER", "build_explanation_map", "build_secondary_capture", "render_overlay"]
 
 SERIES_NUMBER = SERIES_NUMBERS["sc"]
 _SOURCE_IMAGE = Code("121322", "DCM", "Source image for image processing operation")  # CID 7202
 _REPLACED_REPORT = Code("121360", "DCM", "Replaced Report")  # CID 7009
 _PRIOR_REPORT = Code("122075", "DCM", "Prior report for current patient")  # CID 3407
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What tells one kind of picture from the other."""
+
+    kind: ObjectKind
+    uid: str
+    description: str
+    derivation: str
+
+
+_OVERLAY = _Kind(
+    "sc", "SC", "Research: AI lung opacity overlay", "Contours and scores drawn by an AI algorithm"
+)
+_MAP = _Kind(
+    "map", "MAP", "Research: AI explanation map", "Parts of the lungs that an AI algorithm's scores rest on"
+)
 
 
 def build_secondary_capture(context: ReportContext) -> Dataset:
@@ -59,18 +85,57 @@ def build_secondary_capture(context: ReportContext) -> Dataset:
         A Secondary Capture Image with file meta information (PS3.3 A.8.1), in the standard display
         orientation, in a series of its own; with equal contexts equal in every element.
     """
+    palette = _palette(context)
+    picture = render_overlay(context.radiograph.pixels, context.result, circumstances_of(context), palette)
+    return _capture(context, picture, _OVERLAY)
+
+
+def build_explanation_map(context: ReportContext) -> Dataset:
+    """Build the Secondary Capture Image of what one radiograph's score rests on.
+
+    Parameters
+    ----------
+    context : ReportContext
+        Of a result with an explanation.
+
+    Returns
+    -------
+    pydicom.dataset.Dataset
+        As from ``build_secondary_capture``, in another series.
+
+    Raises
+    ------
+    ValueError
+        If the result has no explanation.
+    """
+    result = context.result
+    if not isinstance(result, SeverityResult):
+        raise ValueError("a film without a score has no explanation")  # noqa: TRY004 - a value, whatever its type
+    drawn = render_explanation(
+        context.radiograph.pixels, result, circumstances_of(context), _palette(context)
+    )
+    return _capture(context, drawn, _MAP)
+
+
+def _palette(context: ReportContext) -> Palette:
+    return COLOUR if context.settings.capture == "rgb" else MONOCHROME
+
+
+def _capture(context: ReportContext, picture: NDArray[np.uint8], kind: _Kind) -> Dataset:
+    """Return the object of a picture, uint8, shape (rows, columns, 3)."""
     result, header, moment = context.result, context.header, context.moment
-    pixels = _draw(context)
+    colour = context.settings.capture == "rgb"
+    pixels = picture if colour else np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
     capture: Dataset = hd.sc.SCImage(
         pixel_array=pixels,
-        photometric_interpretation="RGB" if pixels.ndim == 3 else "MONOCHROME2",
+        photometric_interpretation="RGB" if colour else "MONOCHROME2",
         bits_allocated=8,
         coordinate_system=hd.CoordinateSystemNames.PATIENT,
         patient_orientation=("L", "F"),
         study_instance_uid=header.StudyInstanceUID,
-        series_instance_uid=context.uid("SC series"),
-        series_number=SERIES_NUMBER,
-        sop_instance_uid=context.uid("SC"),
+        series_instance_uid=context.uid(f"{kind.uid} series"),
+        series_number=SERIES_NUMBERS[kind.kind],
+        sop_instance_uid=context.uid(kind.uid),
         instance_number=1,
         manufacturer=MANUFACTURER,
         manufacturer_model_name=MODEL_NAME,
@@ -84,7 +149,7 @@ def build_secondary_capture(context: ReportContext) -> Dataset:
         study_date=header.StudyDate,
         study_time=header.StudyTime,
         content_qualification=hd.ContentQualificationValues.RESEARCH,
-        series_description="Research: AI lung opacity overlay",
+        series_description=kind.description,
         content_date=moment.date(),
         content_time=moment.time(),
         series_date=moment.date(),
@@ -92,19 +157,12 @@ def build_secondary_capture(context: ReportContext) -> Dataset:
         transfer_syntax_uid=ExplicitVRLittleEndian,
     )
     capture.copy_patient_and_study_information(without_names(header))
+    capture.DerivationDescription = f"{kind.derivation}, {RESEARCH_LABEL}"
     _describe(capture, context)
     _refer(capture, context)
     write_capture_figures(capture, result)
     finish(capture, context)
     return capture
-
-
-def _draw(context: ReportContext) -> NDArray[np.uint8]:
-    """Return the picture: shape (rows, columns, 3), or (rows, columns) in shades of grey."""
-    colour = context.settings.capture == "rgb"
-    palette = COLOUR if colour else MONOCHROME
-    picture = render_overlay(context.radiograph.pixels, context.result, circumstances_of(context), palette)
-    return picture if colour else np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
 
 
 def circumstances_of(context: ReportContext) -> Circumstances:
@@ -127,7 +185,6 @@ def _describe(capture: Dataset, context: ReportContext) -> None:
     capture.ConversionType = "WSD"
     # CHEST is not a paired part, so Laterality may be absent (PS3.3 C.7.3.1).
     capture.BodyPartExamined = "CHEST"
-    capture.DerivationDescription = f"Contours and scores drawn by an AI algorithm, {RESEARCH_LABEL}"
     capture.Modality = context.header.Modality
     capture.BurnedInAnnotation = "YES"
     if text(source, "LossyImageCompression") == "01":

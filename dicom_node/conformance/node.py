@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal, get_args
 
 from pydicom.uid import (
@@ -51,11 +52,10 @@ class DestinationDescription:
     priors: Literal["", "c-get", "c-move", "qido"] = ""
 
     @property
-    def sop_classes(self) -> dict[UID, ObjectKind]:
-        """What it is sent."""
-        return {
-            sop_class: kind for kind in self.objects for sop_class in created_sop_classes(kind, self.sr_class)
-        }
+    def sop_classes(self) -> tuple[UID, ...]:
+        """What it is sent, each once."""
+        sent = (created_sop_classes(kind, self.sr_class) for kind in self.objects)
+        return tuple(dict.fromkeys(chain.from_iterable(sent)))
 
 
 @dataclass(frozen=True)
@@ -100,21 +100,20 @@ class NodeDescription:
     destinations: Sequence[DestinationDescription] = ()
 
     @property
-    def sent_sop_classes(self) -> dict[UID, ObjectKind]:
-        """What is sent in this configuration."""
-        return {
-            uid: kind for destination in self.destinations for uid, kind in destination.sop_classes.items()
-        }
+    def sent_sop_classes(self) -> tuple[UID, ...]:
+        """What is sent in this configuration, each once."""
+        return tuple(dict.fromkeys(chain.from_iterable(one.sop_classes for one in self.destinations)))
 
     @property
-    def possible_sop_classes(self) -> dict[UID, ObjectKind]:
-        """What can be sent in any configuration."""
-        return {
-            uid: kind
-            for kind in OBJECT_KINDS
-            for sr_class in get_args(SrClass)
-            for uid in created_sop_classes(kind, sr_class)
-        }
+    def possible_sop_classes(self) -> tuple[UID, ...]:
+        """What can be sent in any configuration, each once."""
+        return tuple(dict.fromkeys(chain.from_iterable(map(possible_sop_classes_of, OBJECT_KINDS))))
+
+
+def possible_sop_classes_of(kind: ObjectKind) -> tuple[UID, ...]:
+    """Return the SOP classes of which objects of a kind can be in any configuration, each once."""
+    possible = (created_sop_classes(kind, sr_class) for sr_class in get_args(SrClass))
+    return tuple(dict.fromkeys(chain.from_iterable(possible)))
 
 
 def created_sop_classes(kind: ObjectKind, sr_class: SrClass) -> tuple[UID, ...]:
@@ -129,5 +128,6 @@ def created_sop_classes(kind: ObjectKind, sr_class: SrClass) -> tuple[UID, ...]:
         "sc": (SecondaryCaptureImageStorage,),
         "gsps": (GrayscaleSoftcopyPresentationStateStorage, ColorSoftcopyPresentationStateStorage),
         "seg": (SegmentationStorage,),
+        "map": (SecondaryCaptureImageStorage,),
     }
     return created[kind]

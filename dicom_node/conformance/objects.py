@@ -11,7 +11,7 @@ from pydicom.tag import Tag
 
 from dicom_node import assessment, capture_figures, codes
 from dicom_node.conformance.markdown import Section, bullets, code, table
-from dicom_node.conformance.node import NodeDescription, created_sop_classes
+from dicom_node.conformance.node import NodeDescription, created_sop_classes, possible_sop_classes_of
 from dicom_node.identity import MANUFACTURER, MODEL_NAME, SERIES_NUMBERS
 from dicom_node.instance import OBJECT_KINDS, ObjectKind
 
@@ -26,6 +26,7 @@ FIXED_ATTRIBUTES: Mapping[ObjectKind, Mapping[str, str]] = {
     "sc": {"ConversionType": "WSD", "BurnedInAnnotation": "YES"},
     "gsps": {"Modality": "PR", "ContentLabel": "AI_SEVERITY"},
     "seg": {"Modality": "SEG", "ContentLabel": "AI_SEVERITY", "SegmentationType": "BINARY"},
+    "map": {"ConversionType": "WSD", "BurnedInAnnotation": "YES"},
 }
 """Values that every object of a kind has, besides what all kinds have."""
 
@@ -57,13 +58,16 @@ _INCLUDED_TEMPLATES = (
     "4019 Algorithm Identification",
 )  # fmt: skip
 
+_CAPTURE_MODULES = (
+    "Patient, General Study, General Series, General Equipment, SC Equipment, General Image, General "
+    "Reference, "
+    "SC Image, Image Pixel, SOP Common; private attributes"
+)
 _MODULES: Mapping[ObjectKind, str] = {
     "sr": "Patient, General Study, SR Document Series, General Equipment, SR Document General, SR Document "
     "Content, "
     "SOP Common",
-    "sc": "Patient, General Study, General Series, General Equipment, SC Equipment, General Image, General "
-    "Reference, "
-    "SC Image, Image Pixel, SOP Common; private attributes",
+    "sc": _CAPTURE_MODULES,
     "gsps": "Patient, General Study, General Series, Presentation Series, General Equipment, Presentation "
     "State "
     "Identification, Presentation State Relationship, Displayed Area, Graphic Annotation, Graphic Layer, "
@@ -73,6 +77,8 @@ _MODULES: Mapping[ObjectKind, str] = {
     "Equipment, General Image, Image Pixel, Segmentation Image, Multi-frame Functional Groups, Multi-frame "
     "Dimension, "
     "Common Instance Reference, SOP Common",
+    "map": f"{_CAPTURE_MODULES}. Which parts of the lungs a score rests on; only from an algorithm "
+    "that explains its scores, and only of a radiograph that has one",
 }
 
 
@@ -86,9 +92,8 @@ def object_sections(node: NodeDescription) -> list[Section]:
         Section("Annex: readers' assessments", _assessments()),
         Section(
             "Annex: extensions",
-            "The Secondary Capture is a Standard Extended SOP class by its private attributes. No "
-            "specialised or "
-            "private SOP class, no private transfer syntax.",
+            "Both kinds of Secondary Capture are Standard Extended SOP classes by their private attributes. "
+            "No specialised or private SOP class, no private transfer syntax.",
         ),
     ]
 
@@ -103,9 +108,11 @@ def _object(kind: ObjectKind, node: NodeDescription) -> Section:
     made = sum(
         (created_sop_classes(kind, one.sr_class) for one in node.destinations if kind in one.objects), ()
     )
-    every = dict.fromkeys(uid for uid, of in node.possible_sop_classes.items() if of == kind)
     names = bullets(
-        *(f"{uid.name} ({code(uid)}){'' if uid in made else ', not in this configuration'}" for uid in every)
+        *(
+            f"{uid.name} ({code(uid)}){'' if uid in made else ', not in this configuration'}"
+            for uid in possible_sop_classes_of(kind)
+        )
     )
     attributes = {"SeriesNumber": str(SERIES_NUMBERS[kind])} | dict(FIXED_ATTRIBUTES[kind])
     text = f"{names}\n\nModules: {_MODULES[kind]}.\n\n"

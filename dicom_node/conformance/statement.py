@@ -76,11 +76,9 @@ def _overview(node: NodeDescription) -> Section:
         "Overview",
         f"{MANUFACTURER} receives chest radiographs by C-STORE, measures opacity of the lungs, and sends its "
         "result to archives: a Structured Report, a Secondary Capture and, where a destination wants them, a "
-        "Presentation State and a Segmentation. It may ask an archive for its own earlier reports of the "
-        "same "
-        "patient, and it takes in readers' assessments of its reports. *Able* means that settings switch "
-        "it on; "
-        "this configuration does not.",
+        "Presentation State, a Segmentation and a second Secondary Capture that explains the score. "
+        "It may ask an archive for its own earlier reports of the same patient, and it takes in readers' "
+        "assessments of its reports. *Able* means that settings switch it on; this configuration does not.",
         [
             Section("Content and transfer", _transfer(node)),
             Section("Other network services", _services(node)),

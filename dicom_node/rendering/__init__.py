@@ -2,7 +2,8 @@
 
 A page has four parts: above the film the research label and the total, large enough for a thumbnail of 256
 pixels; beside the film the patient's sides and the six zones; below it the total over time, the legend and
-the small print; the film in the middle carries contours and never text. Nothing here knows DICOM.
+the small print; the film in the middle carries contours and never text. An explanation is a page of its
+own, see ``rendering.explanation``. Nothing here knows DICOM.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from dicom_node.rendering.explanation import render_explanation
 from dicom_node.rendering.film import Picture, draw_film
 from dicom_node.rendering.footer import Footer
 from dicom_node.rendering.header import draw_header, header_height
@@ -20,7 +22,15 @@ from dicom_node.rendering.style import COLOUR, MONOCHROME, Circumstances, Palett
 from dicom_node.rendering.zones import SIDE_MARKERS_HEIGHT, draw_side_markers, draw_zones, least_stage
 from models.result import Result, SeverityResult
 
-__all__ = ["COLOUR", "MONOCHROME", "Circumstances", "Palette", "page_of", "render_overlay"]
+__all__ = [
+    "COLOUR",
+    "MONOCHROME",
+    "Circumstances",
+    "Palette",
+    "page_of",
+    "render_explanation",
+    "render_overlay",
+]
 
 
 def render_overlay(

@@ -53,26 +53,27 @@ def draw_film(
     size : tuple of int
         Rows and columns to be drawn.
     """
-    picture = _film(pixels, size)
+    picture = grey_film(pixels, size)
     line = max(2, round(_LINE * max(size)))
     if not isinstance(result, SeverityResult):
-        _outline(picture, [(_resized(result.lung_mask, size), palette.lung, line)])
+        draw_outlines(picture, [(resized_mask(result.lung_mask, size), palette.lung, line)])
         return DrawnFilm(picture)
     zones = np.asarray(
         cv2.resize(result.zone_map, size[::-1], interpolation=cv2.INTER_NEAREST), dtype=np.uint8
     )
-    opacity = _resized(result.opacity_mask, size) & (zones > 0)
+    opacity = resized_mask(result.opacity_mask, size) & (zones > 0)
     _hatch(picture, opacity, palette)
-    lungs = [_resized((result.zone_map >= k) & (result.zone_map < k + 3), size) for k in (1, 4)]
+    lungs = [resized_mask((result.zone_map >= k) & (result.zone_map < k + 3), size) for k in (1, 4)]
     _dash_zone_borders(picture, zones, palette.lung, line)
-    _outline(
+    draw_outlines(
         picture,
         [(opacity, palette.opacity, max(2, line * 3 // 4)), *((lung, palette.lung, line) for lung in lungs)],
     )
     return DrawnFilm(picture, tuple(_rows(zones == index + 1) for index in range(len(result.zones))))
 
 
-def _film(pixels: NDArray[np.float32], size: tuple[int, int]) -> Picture:
+def grey_film(pixels: NDArray[np.float32], size: tuple[int, int]) -> Picture:
+    """Return a film of values in [0, 1] as an RGB picture of ``size`` rows and columns."""
     smaller = size[0] < pixels.shape[0]
     film = pixels
     if size != pixels.shape:
@@ -82,7 +83,8 @@ def _film(pixels: NDArray[np.float32], size: tuple[int, int]) -> Picture:
     return np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB), dtype=np.uint8)
 
 
-def _resized(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
+def resized_mask(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Return a mask in ``size`` rows and columns."""
     grey = cv2.resize(mask.astype(np.uint8) * 255, size[::-1], interpolation=cv2.INTER_LINEAR)
     return np.asarray(grey >= 128)
 
@@ -104,7 +106,7 @@ def _hatch(picture: Picture, opacity: NDArray[np.bool_], palette: Palette) -> No
     picture[rows, columns] = table.astype(np.uint8)[line, picture[rows, columns, 0]]
 
 
-def _outline(picture: Picture, outlines: list[tuple[NDArray[np.bool_], Colour, int]]) -> None:
+def draw_outlines(picture: Picture, outlines: list[tuple[NDArray[np.bool_], Colour, int]]) -> None:
     """Draw all halos, then all lines, so that no line is cut by another's halo."""
     found = [
         (cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0], colour, width)

@@ -37,7 +37,7 @@ class Footer:
         """Gather it, wrapped for a page whose unit is so many pixels."""
         lines = [
             part
-            for line in dict.fromkeys(_small_print(result, circumstances))
+            for line in dict.fromkeys(small_print(result, circumstances))
             for part in wrap(line, Words(SMALL_PRINT, (0, 0, 0)), unit, _ROOM)
         ]
         return cls(_trend(result, circumstances), tuple(lines))
@@ -66,7 +66,8 @@ class Footer:
             pen.write(EDGE, baseline, line, Words(SMALL_PRINT, palette.muted))
 
 
-def _small_print(result: Result, circumstances: Circumstances) -> tuple[str, ...]:
+def small_print(result: Result, circumstances: Circumstances) -> tuple[str, ...]:
+    """Return what stands below every picture: algorithm, weights, dates, research use, notes."""
     algorithm = result.algorithm
     weights = ", ".join(f"{role} {digest[:8]}" for role, digest in sorted(algorithm.weights.items()))
     lines = [
@@ -78,6 +79,8 @@ def _small_print(result: Result, circumstances: Circumstances) -> tuple[str, ...
         lines.append("Percent: opacified share of the area of the zone or of both lungs, whatever its cause.")
     if not isinstance(result, SeverityResult):
         lines.insert(0, f"No score was given. {result.message}")
+    if algorithm.licence:
+        lines.append(f"Licence of the weights: {algorithm.licence}")
     if circumstances.predecessor is not None:
         uid = circumstances.predecessor.sop_instance_uid
         lines.append(f"Replaces an earlier report of this film, whose UID ends in {uid[-12:]}.")

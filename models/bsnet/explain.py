@@ -175,7 +175,7 @@ def _quick_shift(
     # quick shift refuses a kernel of less than a pixel
     kernel = max(1.0, kernel_px)
     joint = view[..., None].astype(np.float64) * settings.contrast_kernels * kernel
-    labels = quickshift(
+    labels = quickshift(  # type: ignore[no-untyped-call]
         joint,
         ratio=1.0,
         kernel_size=kernel,

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
@@ -24,6 +25,7 @@ from dicom_node.storage_scp import NodeSettings, StorageSCP
 from models.result import (
     ZONE_ORDER,
     AlgorithmId,
+    Explanation,
     NotAssessable,
     NotAssessableReason,
     SeverityResult,
@@ -177,6 +179,26 @@ def _severity_of(shape: tuple[int, int], **replaced: Any) -> SeverityResult:
         "opacity_mask": opacity,
     }
     return SeverityResult(**(values | replaced))
+
+
+@pytest.fixture(scope="session")
+def explained_of() -> Callable[..., SeverityResult]:
+    """A Brixia score with an explanation: a map of its own for each class, the last one white."""
+    return _explained_of
+
+
+def _explained_of(shape: tuple[int, int], **replaced: Any) -> SeverityResult:
+    plain = _severity_of(shape)
+    scores = (0, 2, 3, 1, 0, 2)
+    zones = tuple(replace(zone, score=score) for zone, score in zip(plain.zones, scores, strict=True))
+    maps = np.zeros((3, *shape), np.float32)
+    maps[0][plain.zone_map == 4] = 0.4
+    maps[1][plain.zone_map == 2] = 1.0
+    facts = {"occlusions": "97", "largest_drop": "0.4321"}
+    values = {"score": sum(scores), "score_max": 18, "zones": zones, "opacity_mask": plain.zone_map > 6}
+    algorithm = replace(ALGORITHM, name="bs-net", weights={"network": "ef" * 32})
+    values |= {"algorithm": algorithm, "explanation": Explanation(maps, facts)}
+    return replace(plain, **(values | replaced))
 
 
 @pytest.fixture(scope="session")

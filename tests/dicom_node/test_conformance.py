@@ -202,10 +202,10 @@ def objects_of(film, result, created_at, **settings):
 
 
 @pytest.fixture(scope="module")
-def made(film_of, new_film, severity_of, created_at):
+def made(film_of, new_film, severity_of, explained_of, created_at):
     """One object of each kind and form."""
     film = film_of(new_film(PatientID="P-1", AccessionNumber="A-1"))
-    result = severity_of(film.pixels.shape)
+    result = severity_of(film.pixels.shape, explanation=explained_of(film.pixels.shape).explanation)
     return {
         sr_class: objects_of(film, result, created_at, sr_class=sr_class)
         for sr_class in ("comprehensive", "comprehensive-3d", "enhanced")
@@ -312,8 +312,9 @@ def test_every_private_code_used_is_in_the_statement(made, statement):
     assert found <= told
 
 
-def test_every_private_attribute_of_the_capture_is_in_the_statement(made, statement):
-    capture = dcmread(BytesIO(made["comprehensive"]["sc"]))
+@pytest.mark.parametrize("kind", ["sc", "map"])
+def test_every_private_attribute_of_a_capture_is_in_the_statement(made, statement, kind):
+    capture = dcmread(BytesIO(made["comprehensive"][kind]))
     text = section(statement, "Annex: private attributes")
     private = [element for element in capture if element.tag.is_private]
     assert private[0].value == capture_figures.PRIVATE_CREATOR
@@ -350,7 +351,7 @@ def test_the_configuration_shows_in_the_statement():
     text = conformance_statement(node)
     first, second = rows(section(text, "Destinations"))
     assert first == [
-        "`PACS@pacs.example:104`", "C-STORE", "SR, SC, GSPS, SEG", "comprehensive-3d", "monochrome", "yes",
+        "`PACS@pacs.example:104`", "C-STORE", "SR, SC, GSPS, SEG, MAP", "comprehensive-3d", "monochrome", "yes",
         "yes", "c-move",
     ]  # fmt: skip
     assert second[1] == "STOW-RS"

@@ -24,6 +24,7 @@ from dicom_node.report_settings import ReportSettings
 from models.result import (
     ZONE_ORDER,
     AlgorithmId,
+    Explanation,
     NotAssessable,
     NotAssessableReason,
     Result,
@@ -53,7 +54,7 @@ class Case:
     basis: ReportBasis = _ALONE
 
     def build(self) -> Report:
-        """Return its four objects."""
+        """Return its objects."""
         return build_report(film(), self.result, self.settings, self.basis)
 
 
@@ -192,6 +193,28 @@ def _not_assessable(reason: NotAssessableReason, message: str, mask: NDArray[np.
     return NotAssessable(algorithm=_ALGORITHM, reason=reason, message=message, lung_mask=mask)
 
 
+def _explained(result: SeverityResult) -> SeverityResult:
+    """Let the lower right zone speak for 3 points, the middle one half as much for 2, others for nothing."""
+    maps = np.zeros((3, ROWS, COLUMNS), np.float32)
+    maps[1][result.zone_map == 2] = 0.5
+    maps[2][result.zone_map == 3] = 1.0
+    facts = {"superpixels": "quick shift", "occlusions": "97", "largest_drop": "0.4321"}
+    algorithm = replace(
+        _ALGORITHM,
+        name="bs-net",
+        weights={"network": "ef" * 32},
+        parameters={"score": "Brixia, 0-18"},
+        licence="CC BY-NC-SA 4.0: research, not commercial, share alike",
+    )
+    return replace(
+        result,
+        algorithm=algorithm,
+        opacity_mask=np.zeros((ROWS, COLUMNS), np.bool_),
+        zones=tuple(replace(zone, opacity_area_px=0) for zone in result.zones),
+        explanation=Explanation(maps, facts),
+    )
+
+
 _HALF = _severity((0.1, 0.456, 0.7, 0.0, 0.29, 1.0))
 _WARNED = replace(_HALF, warnings=("the lungs touched each other in the image and were separated by force",))
 _PRIORS = (
@@ -205,6 +228,10 @@ CASES: Mapping[str, Case] = {
     "score-3": Case(_HALF),
     "score-6": Case(_severity((1.0, 0.95, 0.9, 0.8, 0.7, 0.6)), replace(_EVERYTHING, grade_severity=True)),
     "brixia-11": Case(_severity((0.3, 0.6, 1.0, 0.0, 0.5, 0.9), 18)),
+    "brixia-11-explained": Case(
+        _explained(_severity((0.3, 0.6, 1.0, 0.0, 0.5, 0.9), 18)),
+        replace(_EVERYTHING, objects=("sr", "sc", "map")),
+    ),
     "zone-without-area": Case(_without_zone(_WARNED, 3)),
     "not-assessable": Case(
         _not_assessable(

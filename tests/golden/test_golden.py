@@ -13,14 +13,14 @@ from PIL import Image
 
 from tests.golden.cases import CASES
 from tests.golden.readable import first_differences
-from tests.golden.write import FOLDER, path_of, picture_of, picture_path, text_of
+from tests.golden.write import FOLDER, PICTURES, path_of, picture_of, picture_path, text_of
 
 OBJECTS = [(name, kind) for name, case in CASES.items() for kind in case.settings.objects]
 SLIGHT = 24
 """Grey levels by which another CPU's resampling or another release's letters may differ."""
 
 
-PICTURED = [name for name, kind in OBJECTS if kind == "sc"]
+PICTURED = [(name, kind) for name, kind in OBJECTS if kind in PICTURES]
 
 
 @pytest.fixture(scope="module")
@@ -41,17 +41,17 @@ def test_every_element_is_as_it_was(name, built):
         pytest.fail("\n".join(changed), pytrace=False)
 
 
-@pytest.mark.parametrize("name", PICTURED)
-def test_the_picture_looks_as_it_did(name, built):
-    found = picture_of(built(name).instances["sc"]).astype(int)
-    kept = np.asarray(Image.open(picture_path(name))).astype(int)
+@pytest.mark.parametrize(("name", "kind"), PICTURED)
+def test_the_picture_looks_as_it_did(name, kind, built):
+    found = picture_of(built(name).instances[kind]).astype(int)
+    kept = np.asarray(Image.open(picture_path(name, kind))).astype(int)
     assert found.shape == kept.shape
     differing = (np.abs(found - kept) > SLIGHT).mean()
     assert differing < 0.002, f"{100 * differing:.2f} % of the picture's samples differ"
 
 
 def test_nothing_else_is_kept():
-    expected = {path_of(*one) for one in OBJECTS} | {picture_path(name) for name in PICTURED}
+    expected = {path_of(*one) for one in OBJECTS} | {picture_path(*one) for one in PICTURED}
     assert set(FOLDER.iterdir()) == expected
 
 

@@ -16,19 +16,20 @@ from tests.golden.cases import CASES
 from tests.golden.readable import readable
 
 FOLDER = Path(__file__).parent / "objects"
+PICTURES: tuple[ObjectKind, ...] = ("sc", "map")
 
 
 def path_of(case: str, kind: ObjectKind) -> Path:
     return FOLDER / f"{case}.{kind}.txt"
 
 
-def picture_path(case: str) -> Path:
-    return FOLDER / f"{case}.sc.png"
+def picture_path(case: str, kind: ObjectKind) -> Path:
+    return FOLDER / f"{case}.{kind}.png"
 
 
 def text_of(kind: ObjectKind, encoded: bytes) -> str:
-    """The pixels of an SC are resampled and lettered, which is not the same to the last bit everywhere."""
-    return readable(encoded, pixels=kind != "sc")
+    """The pixels of pictures are resampled and lettered, which is not the same to the last bit everywhere."""
+    return readable(encoded, pixels=kind not in PICTURES)
 
 
 def picture_of(encoded: bytes) -> NDArray[np.uint8]:
@@ -42,8 +43,8 @@ def write(names: list[str]) -> None:
     for name in names:
         for kind, encoded in CASES[name].build().instances.items():
             path_of(name, kind).write_text(text_of(kind, encoded), encoding="utf-8")
-            if kind == "sc":
-                Image.fromarray(picture_of(encoded)).save(picture_path(name), optimize=True)
+            if kind in PICTURES:
+                Image.fromarray(picture_of(encoded)).save(picture_path(name, kind), optimize=True)
         print(f"{name}: {', '.join(CASES[name].settings.objects)}")  # noqa: T201 - what a command tells
 
 

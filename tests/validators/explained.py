@@ -15,7 +15,7 @@ EXPLAINED: Mapping[str, str] = {
         "begins with 99 is what PS3.16 8.2 provides for, and the report declares it in Coding Scheme "
         "Identification Sequence. No public scheme has a code for these scores."
     ),
-    r'sc: \(0099,10\w\w,"99CXRSEV"\): Unrecognized tag - assuming explicit value representation OK .*': (
+    r'(?:sc|map): \(0099,10\w\w,"99CXRSEV"\): Unrecognized tag - assuming explicit value representation .*': (
         "Private elements with the figures that the picture shows (PS3.5 7.8.1), for readers that know them. "
         "No validator can know somebody's private elements."
     ),

@@ -22,24 +22,25 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydicom import dcmread
 
 from dicom_node.eligibility import require_frontal_chest
 from dicom_node.errors import DicomNodeError
-from dicom_node.instance import InstanceReference
+from dicom_node.instance import OBJECT_KINDS, InstanceReference
 from dicom_node.pixels import Radiograph, read_dataset, read_radiograph
 from dicom_node.prior import PriorResult, ReportBasis, figures_of
 from dicom_node.report import build_report
 from dicom_node.report_settings import ReportSettings
-from models.result import Result, SeverityResult
+from models.result import Explanation, Result, SeverityResult
 from tests.validators.explained import explanation
 from tests.validators.films import Film, films
 from tests.validators.findings import Findings, dciodvfy, dicom_sr_validator, structure_of
 
 _CREATED_AT = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 FORMS = (
-    ReportSettings(objects=("sr", "sc", "gsps", "seg")),
-    ReportSettings("comprehensive-3d", "monochrome", grade_severity=True, objects=("sr", "sc")),
+    ReportSettings(objects=OBJECT_KINDS),
+    ReportSettings("comprehensive-3d", "monochrome", grade_severity=True, objects=("sr", "sc", "map")),
     ReportSettings("enhanced", objects=("sr",)),
 )
 _scorer: Any = None
@@ -81,7 +82,7 @@ def examine(film: Film, scorer: Any, keep: Path) -> Record:
         radiograph = read_radiograph(dataset)
     except DicomNodeError as refusal:
         return Record(film.name, type(refusal).__name__)
-    result = scorer.score(radiograph.pixels)
+    result = _with_map(scorer.score(radiograph.pixels))
     scored = isinstance(result, SeverityResult)
     record = Record(film.name, "scored" if scored else "not assessable")
     with tempfile.TemporaryDirectory() as folder:
@@ -96,6 +97,13 @@ def examine(film: Film, scorer: Any, keep: Path) -> Record:
                 if kind == "sr":
                     _keep(encoded, keep, record)
     return record
+
+
+def _with_map(result: Result) -> Result:
+    """Explain a score by white maps: whether the object is valid does not hang on what is painted."""
+    if not isinstance(result, SeverityResult) or result.explanation is not None:
+        return result
+    return replace(result, explanation=Explanation(np.zeros((3, *result.zone_map.shape), np.float32), {}))
 
 
 def _basis(radiograph: Radiograph, result: Result, number: int) -> ReportBasis:
