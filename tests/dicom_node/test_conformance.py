@@ -351,8 +351,8 @@ def test_the_configuration_shows_in_the_statement():
     text = conformance_statement(node)
     first, second = rows(section(text, "Destinations"))
     assert first == [
-        "`PACS@pacs.example:104`", "C-STORE", "SR, SC, GSPS, SEG, MAP", "comprehensive-3d", "monochrome", "yes",
-        "yes", "c-move",
+        "`PACS@pacs.example:104`", "C-STORE", "SR, SC, GSPS, SEG, MAP", "comprehensive-3d", "monochrome",
+        "yes", "yes", "c-move",
     ]  # fmt: skip
     assert second[1] == "STOW-RS"
     sent = {row[1].strip("`"): row[2] for row in rows(section(text, "Content and transfer"))}
