@@ -39,22 +39,22 @@ def windowed(pixels: NDArray[np.float32], spec: NetworkSpec) -> NDArray[np.float
     numpy.ndarray
         float32, same shape, in [0, 1]; the film itself where it has a single grey value.
     """
-    low, high = _window(pixels, spec)
+    low, high = _window(pixels, spec.window_percentiles)
     if high <= low:
         return pixels
     stretched = (pixels - np.float32(low)) / np.float32(high - low)
     return np.asarray(np.clip(stretched, 0.0, 1.0), np.float32)
 
 
-def has_contrast(pixels: NDArray[np.float32], spec: NetworkSpec) -> bool:
+def has_contrast(pixels: NDArray[np.float32], percentiles: tuple[float, float]) -> bool:
     """Say whether a film (as for ``windowed``) has grey values apart enough to be stretched."""
-    low, high = _window(pixels, spec)
+    low, high = _window(pixels, percentiles)
     return high - low > LEAST_CONTRAST
 
 
-def _window(pixels: NDArray[np.float32], spec: NetworkSpec) -> tuple[float, float]:
+def _window(pixels: NDArray[np.float32], percentiles: tuple[float, float]) -> tuple[float, float]:
     step = max(1, max(pixels.shape) // 512)
-    low, high = np.percentile(pixels[::step, ::step], spec.window_percentiles)
+    low, high = np.percentile(pixels[::step, ::step], percentiles)
     return float(low), float(high)
 
 

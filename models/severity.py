@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from models.checkpoint import NetworkSpec, Role, load_checkpoint, weights_folder
+from models.device import torch_device
 from models.errors import CheckpointError
 from models.geometry import Box
 from models.result import (
@@ -179,7 +180,7 @@ class SeverityScorer:
         """
         if threads is not None:
             torch.set_num_threads(threads)
-        chosen = _device(device)
+        chosen = torch_device(device)
         folder = weights_folder(weights)
         make = backend or (lambda network, _: TorchForward(network.to(chosen), chosen))
         parts = []
@@ -213,7 +214,7 @@ class SeverityScorer:
         ValueError
             If ``pixels`` is not a non-empty float32 image of finite values in [0, 1].
         """
-        _check(pixels)
+        check_pixels(pixels)
         found = find_lungs(self.lungs, pixels)
         if isinstance(found.lungs, NoLungs):
             return NotAssessable(self._algorithm, found.lungs.reason, found.lungs.message, found.mask)
@@ -267,10 +268,25 @@ def find_lungs(segmenter: Segmenter, pixels: NDArray[np.float32]) -> FoundLungs:
     -------
     FoundLungs
     """
-    if not has_contrast(pixels, segmenter.spec):
+    if not has_contrast(pixels, segmenter.spec.window_percentiles):
         return FoundLungs(np.zeros(pixels.shape, bool), BLANK)
-    answer = segmenter.segment(pixels)
-    threshold = segmenter.spec.probability_threshold
+    return lungs_in(segmenter.segment(pixels), segmenter.spec.probability_threshold)
+
+
+def lungs_in(answer: Segmentation, threshold: float) -> FoundLungs:
+    """Clean a lung map, tell the lungs apart and check that they look like lungs.
+
+    Parameters
+    ----------
+    answer : Segmentation
+        The probability of lung, of the whole film.
+    threshold : float
+        A pixel is lung if its probability is above this.
+
+    Returns
+    -------
+    FoundLungs
+    """
     mask = answer.at_source() > threshold
     lungs = separate(clean(answer.probability > threshold))
     if isinstance(lungs, NoLungs):
@@ -316,22 +332,16 @@ def _lung_at_source(answer: Segmentation, lung: NDArray[np.bool_], threshold: fl
     return answer.geometry.inverse(soft) > threshold
 
 
-def _check(pixels: NDArray[np.float32]) -> None:
+def check_pixels(pixels: NDArray[np.float32]) -> None:
+    """Check what a scorer is given; see ``SeverityScorer.score``.
+
+    Raises
+    ------
+    ValueError
+        If ``pixels`` is not a non-empty float32 image of finite values in [0, 1].
+    """
     if pixels.ndim != 2 or pixels.dtype != np.float32 or min(pixels.shape) < 2:
         raise ValueError(f"pixels are float32 (rows, columns); got {pixels.dtype} of shape {pixels.shape}")
     low, high = float(pixels.min()), float(pixels.max())
     if not (low >= 0.0 and high <= 1.0):
         raise ValueError(f"pixels lie in [0, 1]; got {low:g} to {high:g}: scale them first")
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda"):
-        if not torch.cuda.is_available():
-            raise CheckpointError("CUDA was asked for but torch finds no GPU; set the device to cpu or auto")
-        torch.backends.cudnn.benchmark = False
-        torch.backends.cudnn.deterministic = True
-        torch.backends.cudnn.allow_tf32 = False
-        torch.backends.cuda.matmul.allow_tf32 = False
-    return torch.device(name)

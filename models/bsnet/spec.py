@@ -242,7 +242,7 @@ PARITY = replace(
 
 COMPACT = BSNetSpec(
     preset="compact",
-    encoder="tu-tf_efficientnet_lite0.in1k",
+    encoder="tu-tf_efficientnet_lite0",
     input_shape=(384, 384),
     decoder_channels=(64, 48, 32, 24, 8),
     pyramid_channels=(32, 32, 64, 96, 128),
