@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
-from typing import Any, Concatenate, NoReturn, ParamSpec
+from typing import Any, Concatenate, NoReturn, ParamSpec, get_args
 
 import click
 
@@ -15,7 +15,7 @@ from dicom_node.errors import DicomNodeError
 from models.errors import ModelError
 from worker.errors import WorkerError
 from worker.logs import configure_logging
-from worker.settings import Settings, load_settings
+from worker.settings import AlgorithmChoice, Settings, load_settings
 
 _EXIT_SCORED, _EXIT_ERROR, _EXIT_NOT_ALL_SCORED = 0, 1, 3
 _P = ParamSpec("_P")
@@ -129,8 +129,10 @@ def health(settings: Settings, role: str, queues: str) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list instead of a table.")
 @click.option("--csv", "csv_file", type=click.Path(path_type=Path), help="Write a line per image.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder to write a PNG and DICOM objects to.")
-@click.option("--objects", default="sr,sc", show_default=True, help="What --out gets: sr, sc, gsps, seg.")
-@click.option("--algorithm", type=click.Choice(["two-stage"]), help="Default: the setting.")
+@click.option(
+    "--objects", default="sr,sc", show_default=True, help="What --out gets: sr, sc, gsps, seg, map."
+)
+@click.option("--algorithm", type=click.Choice(get_args(AlgorithmChoice)), help="Default: the setting.")
 def score(settings: Settings, /, paths: Sequence[Path], **options: Any) -> int:
     """Score DICOM files or folders (PNG and JPEG for research) without a node.
 

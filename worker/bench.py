@@ -30,10 +30,10 @@ from rich.table import Table
 from dicom_node.report import ReportBasis, ReportSettings, build_report
 from dicom_node.storage_scp import NodeSettings, StorageSCP
 from worker.database import migrate, open_engine
-from worker.demo import FILM
 from worker.journal import Journal
 from worker.pipeline import accept, assess
-from worker.service import load_scorer
+from worker.sample import FILM
+from worker.service import load_scorers
 from worker.settings import Settings
 from worker.spool import Spool
 
@@ -88,7 +88,7 @@ def bench_ingest(folder: Path, console: Console) -> None:
 
 def bench_scoring(console: Console) -> None:
     """Print how long one film takes from bytes to report, and which part of it the networks are."""
-    scorer = load_scorer(Settings(device="cpu"), threads=1)
+    (scorer,) = load_scorers(Settings(device="cpu"), threads=1)
     encoded = FILM.read_bytes()
     radiograph, result = assess(encoded, scorer)
 

@@ -16,9 +16,9 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from worker.database import transaction
 from worker.entry import CommitmentRequest, Delivery, DeliveryStatus, EntryStatus, Settlement
-from worker.entry_rows import changed, close_when_settled, is_reported, tell
+from worker.entry_rows import changed, close_when_settled, is_reported, tell, whose
 from worker.retry import retry_at
-from worker.schema import CommitmentRow, DeliveryRow, DestinationRow, EntryRow
+from worker.schema import CommitmentRow, DeliveryRow, DestinationRow, EntryRow, ReportRow
 
 if TYPE_CHECKING:
     from dicom_node.storage_commitment import CommitmentResult
@@ -76,6 +76,12 @@ class Deliveries:
             session.flush()
             return row.value()
 
+    def kinds_made(self, delivery: Delivery) -> tuple[str, ...]:
+        """Return the kinds of object of which a delivery's report consists; none where that is not known."""
+        with transaction(self._engine) as session:
+            row = session.get(ReportRow, (delivery.sop_instance_uid, delivery.variant))
+            return () if row is None else tuple(row.kinds)
+
     def settle(self, delivery: Delivery, settlement: Settlement, due_at: datetime | None = None) -> bool:
         """Record how an attempt to deliver went, and close the entry when every destination is settled.
 
@@ -104,6 +110,7 @@ class Deliveries:
                 .where(
                     DeliveryRow.sop_instance_uid == delivery.sop_instance_uid,
                     DeliveryRow.destination == delivery.destination,
+                    DeliveryRow.algorithm == delivery.algorithm,
                     # A report that was replaced on its way says nothing of the one that replaced it.
                     DeliveryRow.variant == delivery.variant,
                     *_may_settle(delivery, settlement),
@@ -120,7 +127,7 @@ class Deliveries:
             )
             if changed(settled) == 0:
                 return False
-            tell(session, entry.sop_instance_uid, now, f"{delivery.destination}: {settlement.message}")
+            tell(session, entry.sop_instance_uid, now, f"{whose(delivery)}: {settlement.message}")
             close_when_settled(session, entry, now)
             return True
 
@@ -180,6 +187,7 @@ class Deliveries:
                 transaction_uid=generate_uid(prefix=None),
                 sop_instance_uid=sop_instance_uid,
                 destination=row.destination,
+                algorithm=row.algorithm,
                 variant=row.variant,
                 requested_at=now,
             )
@@ -189,6 +197,7 @@ class Deliveries:
                 transaction_uid=request.transaction_uid,
                 sop_instance_uid=sop_instance_uid,
                 destination=row.destination,
+                algorithm=row.algorithm,
                 variant=row.variant,
                 stored=row.value().stored,
                 asked=_count_requests(session, row),
@@ -213,13 +222,14 @@ class Deliveries:
                 .where(
                     DeliveryRow.sop_instance_uid == request.sop_instance_uid,
                     DeliveryRow.destination == request.destination,
+                    DeliveryRow.algorithm == request.algorithm,
                     DeliveryRow.variant == request.variant,
                     DeliveryRow.status == DeliveryStatus.STORED,
                     DeliveryRow.due_at.is_not(None),
                 )
                 .values(due_at=due_at, rung_at=None, updated_at=now)
             )
-            tell(session, request.sop_instance_uid, now, f"{request.destination}: commitment {message}")
+            tell(session, request.sop_instance_uid, now, f"{whose(request)}: commitment {message}")
 
     def record_commitment(self, result: CommitmentResult) -> Delivery | None:
         """Record a destination's word on a request for commitment.
@@ -243,13 +253,15 @@ class Deliveries:
             if request is None:
                 return None
             entry = session.get_one(EntryRow, request.sop_instance_uid, with_for_update=True)
-            row = session.get_one(DeliveryRow, (request.sop_instance_uid, request.destination))
+            row = session.get_one(
+                DeliveryRow, (request.sop_instance_uid, request.destination, request.algorithm)
+            )
             if row.variant != request.variant:
-                tell(session, entry.sop_instance_uid, now, f"{row.destination}: a word on a replaced report")
+                tell(session, entry.sop_instance_uid, now, f"{whose(row)}: a word on a replaced report")
             elif row.status == DeliveryStatus.STORED:
                 told = _judge(row, result, _count_requests(session, row), now)
                 row.updated_at, row.rung_at = now, None
-                tell(session, entry.sop_instance_uid, now, f"{row.destination}: {told}")
+                tell(session, entry.sop_instance_uid, now, f"{whose(row)}: {told}")
                 session.flush()
                 if row.status == DeliveryStatus.PENDING and is_reported(entry):
                     entry.status, entry.updated_at = EntryStatus.REPORTED, now
@@ -307,6 +319,7 @@ def _count_requests(session: Session, row: DeliveryRow) -> int:
     mine = and_(
         CommitmentRow.sop_instance_uid == row.sop_instance_uid,
         CommitmentRow.destination == row.destination,
+        CommitmentRow.algorithm == row.algorithm,
         CommitmentRow.variant == row.variant,
     )
     return session.scalar(select(func.count()).select_from(CommitmentRow).where(mine)) or 0

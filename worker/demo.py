@@ -25,8 +25,8 @@ from dicom_node.errors import DicomNodeError
 from dicom_node.storage_scu import RemoteAE, echo, store
 from worker import tables
 from worker.errors import WorkerError
+from worker.sample import FILM
 
-FILM = Path(__file__).parent / "sample" / "demo_film.dcm"
 _PACS, _WORKER, _MODALITY = "DEMOPACS", "CXRWORKER", "DEMOMODALITY"
 _START_WITHIN_S = 120.0
 _RESULT_WITHIN_S = 180.0

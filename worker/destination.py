@@ -28,7 +28,8 @@ class Destination(BaseModel):
     url : str
         Base URL of a DICOMweb service instead, such as ``https://pacs/dicom-web``.
     send : tuple of str
-        What to send: ``sr`` and ``sc``, unless said otherwise; also ``gsps`` and ``seg``.
+        What to send: ``sr`` and ``sc``, unless said otherwise; also ``gsps``, ``seg``, and ``map``, which
+        not every result has and which therefore never goes alone.
     sr : str
         SOP class of the report: ``comprehensive``, ``comprehensive-3d``, ``enhanced``.
     capture : str
@@ -92,7 +93,9 @@ class Destination(BaseModel):
     @model_validator(mode="after")
     def _is_one_kind(self) -> Self:
         if not self.send or len(set(self.send)) != len(self.send):
-            raise ValueError("send names one or more of sr, sc, gsps, seg, each once")
+            raise ValueError("send names one or more of sr, sc, gsps, seg, map, each once")
+        if self.send == ("map",):
+            raise ValueError("send names map alone, which not every result has: add sr or sc")
         if self.url:
             self._check_web()
         elif not (self.ae_title and self.host and self.port):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,15 +15,18 @@ from dicom_node.prior import PatientIdentity
 from dicom_node.storage_commitment import offers_commitment
 from dicom_node.storage_scu import RemoteAE, echo
 from models.errors import ModelError
+from models.result import SeverityResult
 from worker.archives import Archive, fetch
 from worker.database import open_engine, require_current
 from worker.destination import Destination
 from worker.errors import StorageError, WorkerError
 from worker.logs import one_line
-from worker.pipeline import send
-from worker.service import load_scorer, node_settings, route
+from worker.pipeline import assess, send
+from worker.sample import FILM
+from worker.service import introduce, load_scorers, node_settings, route
 from worker.settings import Settings
 from worker.spool import Spool
+from worker.stages import Scorer
 from worker.tables import open_console
 from worker.tasks import make_queue
 
@@ -52,7 +56,8 @@ def examine(settings: Settings, send_test: bool = False) -> bool:
         ("data folder", lambda: _data_folder(settings)),
         ("database", lambda: _database(settings)),
         ("broker", lambda: _broker(settings)),
-        ("weights", lambda: _weights(settings)),
+        *((f"weights {name}", _weights_check(settings, name)) for name in settings.algorithms),
+        *(("maps", lambda: _maps(settings)) for _ in range(settings.explains)),
         ("destinations", lambda: _destinations(settings)),
         *((_echo_name(one), _echo_check(settings, one)) for one in settings.destinations),
         *(
@@ -131,10 +136,32 @@ def _broker(settings: Settings) -> str:
         ) from None
 
 
-def _weights(settings: Settings) -> str:
-    algorithm = load_scorer(settings, threads=1).algorithm
-    digests = ", ".join(f"{role} {digest[:12]}" for role, digest in algorithm.weights.items())
-    return f"{algorithm.name} {algorithm.version}: {digests}"
+def _weights_check(settings: Settings, name: str) -> Callable[[], str]:
+    def check() -> str:
+        (scorer,) = load_scorers(settings.model_copy(update={"algorithm": name}), threads=1)
+        algorithm = scorer.algorithm
+        files = ", ".join(f"{role} {digest[:12]}" for role, digest in algorithm.weights.items())
+        told = [introduce(algorithm), f"files: {files}", f"self-test: {_self_test(scorer)}"]
+        return "; ".join(told)
+
+    return check
+
+
+def _self_test(scorer: Scorer) -> str:
+    """Score the shipped sample film."""
+    started = time.monotonic()
+    _, result = assess(FILM.read_bytes(), scorer)
+    if isinstance(result, SeverityResult):
+        said = f"{result.score} of {result.score_max}"
+    else:
+        said = f"no score ({result.reason})"
+    return f"the sample film gets {said} in {time.monotonic() - started:.1f} s"
+
+
+def _maps(settings: Settings) -> str:
+    if "bs-net" in settings.algorithms:
+        return "made by bs-net; each film takes some seconds longer"
+    return "a destination wants them and gets none: only bs-net makes them, see CXR_ALGORITHM"
 
 
 def _destinations(settings: Settings) -> str:

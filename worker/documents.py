@@ -90,14 +90,13 @@ def _keep_own(entry: JournalEntry, dataset: Dataset, stage: Scoring) -> None:
 def _values_of(radiograph: str, report_uid: str, stage: Scoring) -> Mapping[str, Any] | None:
     """Return what the judged report says, where the journal's record is still of that report."""
     entry = stage.history.entry(radiograph)
-    if entry is None or entry.result is None:
+    if entry is None:
         return None
-    made = {
-        one.reference.sop_instance_uid: one.algorithm_digest
-        for one in stage.history.reports(radiograph)
-        if one.reference is not None
-    }
-    return entry.result if made.get(report_uid) in (None, entry.algorithm_digest) else None
+    made = next((one for one in stage.history.reports(radiograph) if one.is_named(report_uid)), None)
+    if made is None:
+        return entry.result
+    record = entry.result_of(made.algorithm)
+    return record if record and record["algorithm_digest"] == made.algorithm_digest else None
 
 
 def _judged(assessment: Assessment, ours: Mapping[str, Any] | None) -> Assessment:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from dicom_node.assessment import Assessment
     from dicom_node.instance import InstanceReference, ObjectKind
     from dicom_node.prior import PriorResult, ReportBasis
+
+
+ALGORITHMS = ("two-stage", "bs-net")
+"""In the order in which their results are told."""
 
 
 class EntryStatus(StrEnum):
@@ -52,7 +56,10 @@ class DeliveryStatus(StrEnum):
 
 @dataclass(frozen=True)
 class JournalEntry:
-    """One instance; ``attempts`` and ``updated_at`` also fence, so that only the latest claim closes it."""
+    """One instance; ``attempts`` and ``updated_at`` also fence, so that only the latest claim closes it.
+
+    ``results`` holds what each algorithm has found, the last time that it looked.
+    """
 
     sop_instance_uid: str
     sop_class_uid: str
@@ -63,16 +70,30 @@ class JournalEntry:
     attempts: int
     reason: str | None
     message: str | None
-    result: Mapping[str, Any] | None
-    algorithm_digest: str | None
+    results: tuple[Mapping[str, Any], ...]
     received_at: datetime
     updated_at: datetime
     due_at: datetime | None
 
+    @property
+    def result(self) -> Mapping[str, Any] | None:
+        """What the first algorithm has found, for those who know of one."""
+        return self.results[0] if self.results else None
+
+    def result_of(self, algorithm: str) -> Mapping[str, Any] | None:
+        """Return what one algorithm has found, None where it has not looked."""
+        return next((one for one in self.results if one["algorithm"] == algorithm), None)
+
+
+def in_order(results: Iterable[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
+    """Return records of results in the order of ``ALGORITHMS``."""
+    places = {name: place for place, name in enumerate(ALGORITHMS)}
+    return tuple(sorted(results, key=lambda one: places.get(one["algorithm"], len(places))))
+
 
 @dataclass(frozen=True)
 class Delivery:
-    """One report on its way to one destination.
+    """One algorithm's report on its way to one destination.
 
     ``variant`` names the report in the spool; ``stored`` holds SOP Class and SOP Instance UID of what the
     destination has taken.
@@ -80,6 +101,7 @@ class Delivery:
 
     sop_instance_uid: str
     destination: str
+    algorithm: str
     variant: str
     status: DeliveryStatus
     attempts: int
@@ -129,8 +151,10 @@ class MadeReport:
         The radiograph.
     variant : str
         Its name in the spool.
+    algorithm : str
+        What scored the radiograph.
     algorithm_digest, form_digest : str
-        What scored the radiograph, and the settings that shaped the objects.
+        That, exactly, and the settings that shaped the objects.
     kinds : tuple of str
         The objects it consists of.
     reference : InstanceReference or None
@@ -141,11 +165,16 @@ class MadeReport:
 
     sop_instance_uid: str
     variant: str
+    algorithm: str
     algorithm_digest: str
     form_digest: str
     kinds: tuple[ObjectKind, ...]
     reference: InstanceReference | None
     basis: ReportBasis
+
+    def is_named(self, report_uid: str) -> bool:
+        """Tell whether its Structured Report has this UID."""
+        return self.reference is not None and self.reference.sop_instance_uid == report_uid
 
 
 @dataclass(frozen=True)
@@ -172,14 +201,13 @@ class PatientResult:
 
 @dataclass(frozen=True)
 class Finding:
-    """All that scoring one radiograph leads to.
+    """All that scoring one radiograph with one algorithm leads to.
 
     Parameters
     ----------
     record : Mapping
-        What was found, ready for JSON, without patient data.
-    algorithm_digest : str
-        What found it.
+        What was found, ready for JSON, without patient data; ``algorithm`` and ``algorithm_digest`` in it
+        say by what.
     deliveries : Mapping
         Variant of the report by destination.
     reports : tuple of MadeReport
@@ -191,7 +219,6 @@ class Finding:
     """
 
     record: Mapping[str, Any]
-    algorithm_digest: str
     deliveries: Mapping[str, str]
     reports: tuple[MadeReport, ...] = ()
     result: PatientResult | None = None
@@ -216,6 +243,7 @@ class CommitmentRequest:
     transaction_uid: str
     sop_instance_uid: str
     destination: str
+    algorithm: str
     variant: str
     stored: tuple[tuple[str, str], ...]
     asked: int

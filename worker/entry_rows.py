@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from worker.entry import DeliveryStatus, EntryStatus
+from worker.entry import CommitmentRequest, Delivery, DeliveryStatus, EntryStatus
 from worker.schema import DeliveryRow, EntryRow, EventRow
 
 REFUSED = "delivery-refused"
@@ -22,6 +22,11 @@ _REPORTED = (EntryStatus.REPORTED, EntryStatus.STORED, EntryStatus.COMMITTED)
 def tell(session: Session, uid: str, at: datetime, what: str) -> None:
     """Add a line to an instance's story."""
     session.add(EventRow(sop_instance_uid=uid, at=at, what=what))
+
+
+def whose(row: DeliveryRow | Delivery | CommitmentRequest) -> str:
+    """Return what a line of the story is about: a destination, and whose report it was sent."""
+    return f"{row.destination}, {row.algorithm}"
 
 
 def changed(result: Any) -> int:
@@ -69,7 +74,7 @@ def close_when_settled(session: Session, entry: EntryRow, now: datetime) -> None
         return
     asked = [row for row in deliveries if row.asks_commitment]
     entry.updated_at = now
-    entry.message = "; ".join(f"{row.destination}: {row.message}" for row in deliveries)
+    entry.message = "; ".join(f"{whose(row)}: {row.message}" for row in deliveries)
     if DeliveryStatus.FAILED in states:
         entry.status, entry.reason = EntryStatus.FAILED, REFUSED
     elif asked and all(row.status == DeliveryStatus.COMMITTED for row in asked):

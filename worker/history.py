@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from sqlalchemy import Engine, case, func, select
+from sqlalchemy.orm import selectinload
 
 from worker.assessments import assessments_of
 from worker.database import transaction
@@ -47,16 +48,17 @@ class History:
     def entries(self, limit: int = 1000) -> tuple[JournalEntry, ...]:
         """Return the instances received last, latest first."""
         with transaction(self._engine) as session:
-            rows = session.scalars(select(EntryRow).order_by(EntryRow.received_at.desc()).limit(limit))
+            latest = select(EntryRow).order_by(EntryRow.received_at.desc()).limit(limit)
+            rows = session.scalars(latest.options(selectinload(EntryRow.results)))
             return tuple(row.value() for row in rows)
 
     def deliveries(self, sop_instance_uid: str) -> tuple[Delivery, ...]:
-        """Return all deliveries of one instance, by destination."""
+        """Return all deliveries of one instance, by destination, then by algorithm."""
         with transaction(self._engine) as session:
             rows = session.scalars(
                 select(DeliveryRow)
                 .where(DeliveryRow.sop_instance_uid == sop_instance_uid)
-                .order_by(DeliveryRow.destination)
+                .order_by(DeliveryRow.destination, DeliveryRow.algorithm)
             )
             return tuple(row.value() for row in rows)
 

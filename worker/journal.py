@@ -6,7 +6,7 @@ their destinations; operators read the journal through ``worker.history``; ``wor
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,7 +21,7 @@ from worker.entry import DeliveryStatus, EntryStatus, Finding, JournalEntry, Pat
 from worker.entry_rows import changed, close_when_settled, revive, tell
 from worker.priors import put_result
 from worker.reports import put_report
-from worker.schema import DeliveryRow, EntryRow
+from worker.schema import DeliveryRow, EntryRow, ResultRow
 
 
 class Journal:
@@ -114,18 +114,19 @@ class Journal:
             tell(session, sop_instance_uid, now, f"scoring, attempt {row.attempts}")
             return row.value()
 
-    def mark_reported(self, entry: JournalEntry, finding: Finding) -> bool:
+    def mark_reported(self, entry: JournalEntry, *findings: Finding) -> bool:
         """Record that the reports lie in the spool, and where they must go.
 
-        A destination that has been sent another report of this radiograph gets the new one; one that has
-        been sent this very report gets it again only if it refused it.
+        A destination that has been sent another report of this radiograph by the same algorithm gets the
+        new one; one that has been sent this very report gets it again only if it refused it. What other
+        algorithms found before stays.
 
         Parameters
         ----------
         entry : JournalEntry
             The claim.
-        finding : Finding
-            What was found and made.
+        *findings : Finding
+            What each algorithm has found, and what was made of it.
 
         Returns
         -------
@@ -135,21 +136,13 @@ class Journal:
         now = datetime.now(UTC)
         uid = entry.sop_instance_uid
         with transaction(self._engine) as session:
-            values = {
-                "status": EntryStatus.REPORTED,
-                "result": dict(finding.record),
-                "algorithm_digest": finding.algorithm_digest,
-            }
-            if not _close(session, entry, now, values):
+            if not _close(session, entry, now, {"status": EntryStatus.REPORTED}):
                 return False
-            for report in finding.reports:
-                put_report(session, report)
-            if finding.result is not None:
-                put_result(session, finding.result, now)
-            told = f"reported: {finding.record['outcome']}"
-            for line in (told if finding.deliveries else f"{told}; no destination set", *finding.notes):
+            for finding in findings:
+                _put_finding(session, uid, finding, now)
+            for line in dict.fromkeys(line for finding in findings for line in finding.notes):
                 tell(session, uid, now, line)
-            if _send_out(session, uid, finding.deliveries, now):
+            if _send_out(session, uid, findings, now):
                 close_when_settled(session, session.get_one(EntryRow, uid, populate_existing=True), now)
             return True
 
@@ -246,18 +239,41 @@ def _close(session: Session, entry: JournalEntry, now: datetime, values: Mapping
     return changed(closed) == 1
 
 
-def _send_out(session: Session, uid: str, deliveries: Mapping[str, str], now: datetime) -> bool:
-    """Let every destination have its report; return whether one had been sent a report before."""
+def _put_finding(session: Session, uid: str, finding: Finding, now: datetime) -> None:
+    record = finding.record
+    session.merge(
+        ResultRow(
+            sop_instance_uid=uid,
+            algorithm=record["algorithm"],
+            algorithm_digest=record["algorithm_digest"],
+            record=dict(record),
+        )
+    )
+    for report in finding.reports:
+        put_report(session, report)
+    if finding.result is not None:
+        put_result(session, finding.result, now)
+    told = f"reported by {record['algorithm']}: {record['outcome']}"
+    tell(session, uid, now, told if finding.deliveries else f"{told}; no destination set")
+
+
+def _send_out(session: Session, uid: str, findings: Sequence[Finding], now: datetime) -> bool:
+    """Let every destination have its reports; return whether one had been sent a report before."""
     known = {
-        row.destination: row
+        (row.destination, row.algorithm): row
         for row in session.scalars(
             select(DeliveryRow).where(DeliveryRow.sop_instance_uid == uid).with_for_update()
         )
     }
-    for destination, variant in deliveries.items():
-        row = known.get(destination)
+    wanted = {
+        (destination, str(finding.record["algorithm"])): variant
+        for finding in findings
+        for destination, variant in finding.deliveries.items()
+    }
+    for key, variant in wanted.items():
+        row = known.get(key)
         if row is None:
-            row = DeliveryRow(sop_instance_uid=uid, destination=destination, variant="")
+            row = DeliveryRow(sop_instance_uid=uid, destination=key[0], algorithm=key[1], variant="")
             session.add(row)
         if row.variant == variant and row.status != DeliveryStatus.FAILED:
             continue

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -27,15 +28,15 @@ class Earlier:
         Their pseudonym; None where the header does not say who they are, or when it was taken.
     acquired_at : datetime.datetime or None
         When the radiograph was taken, without zone.
-    priors : tuple of PriorResult
-        Results of other radiographs taken before, oldest first.
+    priors : Mapping of str to tuple of PriorResult
+        By algorithm: results of other radiographs taken before, oldest first.
     notes : tuple of str
         Whom they could not be asked for, in words.
     """
 
     patient: str | None
     acquired_at: datetime | None
-    priors: tuple[PriorResult, ...] = ()
+    priors: Mapping[str, tuple[PriorResult, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
@@ -61,7 +62,8 @@ def find_earlier(dataset: Dataset, stage: Scoring) -> Earlier:
         return Earlier(None, moment)
     patient = stage.priors.pseudonym(identity)
     notes = stage.archives.ask(identity, patient)
-    priors = stage.priors.before(patient, moment, str(dataset.SOPInstanceUID))
+    uid, algorithms = str(dataset.SOPInstanceUID), [scorer.algorithm.name for scorer in stage.scorers]
+    priors = {name: stage.priors.before(patient, moment, uid, name) for name in algorithms}
     return Earlier(patient, moment, priors, notes)
 
 

@@ -69,6 +69,8 @@ def purge_now(settings: Settings, failed: bool) -> None:
 def _in_json(told: tables.Story) -> dict[str, Any]:
     return {
         **asdict(told.entry),
+        # Of the first algorithm, by the name that it had when there was one.
+        "result": told.entry.result,
         "deliveries": [asdict(delivery) for delivery in told.deliveries],
         "reports": [_report_in_json(report) for report in told.reports],
         "assessments": [assessment_in_json(noted) for noted in told.assessments],
@@ -84,6 +86,7 @@ def _report_in_json(report: MadeReport) -> dict[str, Any]:
         "sr_instance_uid": report.reference.sop_instance_uid if report.reference else None,
         "predecessor_sr_instance_uid": replaced.sop_instance_uid if replaced else None,
         "priors": [prior.sop_instance_uid for prior in report.basis.priors],
+        "algorithm": report.algorithm,
         "algorithm_digest": report.algorithm_digest,
         "made_at": report.basis.created_at.isoformat(),
     }

@@ -5,7 +5,7 @@
     C-STORE ─► accept ─► spool, journal RECEIVED ─► bell
                                    score ◄───────────┘
                                      ├─► a document: noted, or refused
-                                     └─► report in the spool, journal REPORTED ─► bell
+                                     └─► a report of each algorithm, journal REPORTED ─► bell
                                    deliver ◄─────────────────────────────────────┘
                                      └─► journal STORED ─► asks for storage commitment
     N-EVENT-REPORT ─► confirm ─► journal COMMITTED, or sent again
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from worker.entry import CommitmentRequest, Delivery, JournalEntry
     from worker.journal import Journal
     from worker.spool import Spool
-    from worker.stages import Delivering, Doorbell, Scorer, Scoring, Sweeping
+    from worker.stages import Delivering, Doorbell, Route, Scorer, Scoring, Sweeping
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +63,7 @@ _IN_WORDS: Mapping[ObjectKind, str] = {
     "sc": "capture",
     "gsps": "presentation state",
     "seg": "segmentation",
+    "map": "explanation",
 }
 
 
@@ -94,7 +95,7 @@ def _differs(instance: ReceivedInstance, spool: Spool) -> bool:
 
 
 def score(sop_instance_uid: str, stage: Scoring) -> None:
-    """Give a received instance its outcome: a report, a rejection, or one attempt less.
+    """Give a received instance its outcome: reports, a rejection, or one attempt less.
 
     Raises
     ------
@@ -122,21 +123,32 @@ def score(sop_instance_uid: str, stage: Scoring) -> None:
 def _report(entry: JournalEntry, stage: Scoring) -> None:
     started = time.monotonic()
     uid = entry.sop_instance_uid
-    radiograph, result = assess(stage.spool.read_instance(uid), stage.scorer)
+    radiograph = read_film(stage.spool.read_instance(uid))
     _require_identity(radiograph, uid)
+    results = [scorer.score(radiograph.pixels) for scorer in stage.scorers]
     earlier = find_earlier(radiograph.dataset, stage)
-    plans = plan_reports(entry, result, earlier, stage)
-    plans = write_reports(plans, radiograph, result, stage)
-    finding = conclude(entry, plans, radiograph, result, earlier, time.monotonic() - started)
-    if stage.journal.mark_reported(entry, finding):
-        logger.info("%s %s in %.2f s", uid, finding.record["outcome"], finding.record["elapsed_s"])
-        # One ring a destination: each delivery takes one, so that none waits for another's.
-        for _ in finding.deliveries:
-            stage.doorbell.ring_deliver(uid)
+    plans = plan_reports(entry, results, earlier, stage)
+    plans = write_reports(plans, radiograph, stage)
+    findings = conclude(entry, plans, radiograph, earlier, time.monotonic() - started)
+    if stage.journal.mark_reported(entry, *findings):
+        for finding in findings:
+            record = finding.record
+            logger.info(
+                "%s %s by %s, %.2f s", uid, record["outcome"], record["algorithm"], record["elapsed_s"]
+            )
+            # One ring a report: each delivery takes one, so that none waits for another's.
+            for _ in finding.deliveries:
+                stage.doorbell.ring_deliver(uid)
 
 
 def assess(encoded: bytes, scorer: Scorer) -> tuple[Radiograph, Result]:
-    """Return the radiograph in PS3.10 bytes and what the scorer says of it.
+    """Return the radiograph in PS3.10 bytes and what one scorer says of it; raises as ``read_film`` does."""
+    radiograph = read_film(encoded)
+    return radiograph, scorer.score(radiograph.pixels)
+
+
+def read_film(encoded: bytes) -> Radiograph:
+    """Return the radiograph in PS3.10 bytes, if it can be scored.
 
     Raises
     ------
@@ -151,8 +163,7 @@ def assess(encoded: bytes, scorer: Scorer) -> tuple[Radiograph, Result]:
 
     dataset = read_dataset(encoded)
     require_frontal_chest(dataset)
-    radiograph = read_radiograph(dataset)
-    return radiograph, scorer.score(radiograph.pixels)
+    return read_radiograph(dataset)
 
 
 def deliver(sop_instance_uid: str, stage: Delivering) -> None:
@@ -278,7 +289,8 @@ def _send(delivery: Delivery, stage: Delivering) -> Settlement:
         gone = "is no longer among the destinations: set it again, or leave it"
         return Settlement(DeliveryStatus.FAILED, gone)
     try:
-        report = stage.spool.read_report(delivery.sop_instance_uid, delivery.variant, route.send)
+        kinds = _kinds(delivery, route, stage)
+        report = stage.spool.read_report(delivery.sop_instance_uid, delivery.variant, kinds)
         chosen = {_IN_WORDS[kind]: encoded for kind, encoded in report.instances.items()}
         outcomes = send(route.remote, stage.calling_ae_title, tuple(chosen.values()))
     except MissingInstance as error:
@@ -288,6 +300,14 @@ def _send(delivery: Delivery, stage: Delivering) -> Settlement:
     settlement = judge_delivery(dict(zip(chosen, outcomes, strict=True)))
     taken = [encoded for encoded, outcome in zip(chosen.values(), outcomes, strict=True) if outcome.succeeded]
     return replace(settlement, stored=references(taken), asks_commitment=route.commitment)
+
+
+def _kinds(delivery: Delivery, route: Route, stage: Delivering) -> tuple[ObjectKind, ...]:
+    """Return what to send: all that is wanted, an explanation only where the result has one."""
+    if "map" not in route.send:
+        return route.send
+    made = stage.deliveries.kinds_made(delivery)
+    return tuple(kind for kind in route.send if kind != "map" or kind in made)
 
 
 def _ask(request: CommitmentRequest, stage: Delivering) -> None:

@@ -49,8 +49,10 @@ class Priors:
         """Return the name under which this installation keeps a patient's results."""
         return patient.pseudonym(self._key)
 
-    def before(self, patient: str, moment: datetime, other_than: str) -> tuple[PriorResult, ...]:
-        """Return a patient's results of radiographs taken before a moment, oldest first.
+    def before(
+        self, patient: str, moment: datetime, other_than: str, algorithm: str
+    ) -> tuple[PriorResult, ...]:
+        """Return an algorithm's results of a patient's radiographs taken before a moment, oldest first.
 
         Parameters
         ----------
@@ -60,6 +62,8 @@ class Priors:
             Without zone, as the radiograph states it.
         other_than : str
             SOP Instance UID of the radiograph itself.
+        algorithm : str
+            Its name: only results of the same one can be compared.
         """
         with transaction(self._engine) as session:
             rows = session.scalars(
@@ -68,6 +72,7 @@ class Priors:
                     PriorRow.patient == patient,
                     PriorRow.acquired_at < moment,
                     PriorRow.sop_instance_uid != other_than,
+                    PriorRow.algorithm == algorithm,
                 )
                 .order_by(PriorRow.acquired_at.desc(), PriorRow.sop_instance_uid)
                 .limit(MOST)

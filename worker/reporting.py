@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dicom_node.errors import DicomNodeError
 from dicom_node.instance import OBJECT_KINDS, InstanceReference
@@ -29,8 +29,28 @@ _NOBODY = ""
 
 @dataclass(frozen=True)
 class Plan:
-    """One report that is wanted: its name in the spool, its form, and what it is built upon."""
+    """One report that is wanted at one destination.
 
+    Parameters
+    ----------
+    destination : str
+        Who is to have it.
+    result : SeverityResult or NotAssessable
+        What it tells.
+    variant : str
+        Its name in the spool.
+    form : ReportSettings
+        How, and of which objects it consists.
+    basis : ReportBasis
+        What else it is built upon.
+    reference : InstanceReference, optional
+        Its Structured Report.
+    made_before : bool
+        Whether it was made when the radiograph was scored before.
+    """
+
+    destination: str
+    result: Result
     variant: str
     form: ReportSettings
     basis: ReportBasis
@@ -38,45 +58,60 @@ class Plan:
     made_before: bool = False
 
 
-def plan_reports(entry: JournalEntry, result: Result, earlier: Earlier, stage: Scoring) -> Mapping[str, Plan]:
-    """Return which report each destination is to have.
+def plan_reports(
+    entry: JournalEntry, results: Sequence[Result], earlier: Earlier, stage: Scoring
+) -> tuple[Plan, ...]:
+    """Return which reports each destination is to have: one of each algorithm.
 
-    The same algorithm and form as of the report that a destination had last: that report. Otherwise one
-    that names what it replaces there.
+    The same algorithm and form as of the report of that algorithm that a destination had last: that
+    report. Otherwise one that names what it replaces there.
 
     Parameters
     ----------
     entry : JournalEntry
         The claim: new reports lie in the spool under a name of its own, and the journal's commit says
         whose count.
-    result : SeverityResult or NotAssessable
-        What was found.
+    results : Sequence of SeverityResult or NotAssessable
+        What each algorithm found.
     earlier : Earlier
-        What it is compared with.
+        What that is compared with.
     stage : Scoring
         What scoring has.
     """
     made = stage.history.reports(entry.sop_instance_uid)
-    sent = {one.destination: one for one in stage.history.deliveries(entry.sop_instance_uid)}
+    sent = {(one.algorithm, one.destination): one for one in stage.history.deliveries(entry.sop_instance_uid)}
     now = datetime.now(UTC)
-    digest = result.algorithm.digest
-    plans: dict[str, Plan] = {}
-    for destination, form in (dict(stage.forms) or {_NOBODY: ReportSettings()}).items():
-        delivery = sent.get(destination)
-        last = _last(made, delivery, None if destination == _NOBODY else (digest, form.digest))
-        if last is not None and (last.algorithm_digest, last.form_digest) == (digest, form.digest):
-            whole = set(form.objects) <= set(last.kinds)
-            variant = last.variant if whole else _name(entry, digest, form, last.basis)
-            plans[destination] = Plan(variant, form, last.basis, last.reference, made_before=whole)
-        else:
-            basis = ReportBasis(now, earlier.priors, _replaced(last, delivery, stage))
-            plans[destination] = Plan(_name(entry, digest, form, basis), form, basis)
+    plans = []
+    for result in results:
+        name = result.algorithm.name
+        past = tuple(one for one in made if one.algorithm == name)
+        new = ReportBasis(now, earlier.priors.get(name, ()))
+        for destination, form in (dict(stage.forms) or {_NOBODY: ReportSettings()}).items():
+            wanted = Plan(destination, result, "", form.for_result(result), new)
+            plans.append(_plan(entry, wanted, past, sent.get((name, destination)), stage))
     return _with_all_objects(plans)
 
 
-def write_reports(
-    plans: Mapping[str, Plan], radiograph: Radiograph, result: Result, stage: Scoring
-) -> Mapping[str, Plan]:
+def _plan(
+    entry: JournalEntry,
+    wanted: Plan,
+    made: tuple[MadeReport, ...],
+    delivery: Delivery | None,
+    stage: Scoring,
+) -> Plan:
+    """Return the plan that meets what is wanted: the report made before where it does, or another."""
+    alike = (wanted.result.algorithm.digest, wanted.form.digest)
+    last = _last(made, delivery, None if wanted.destination == _NOBODY else alike)
+    if last is not None and (last.algorithm_digest, last.form_digest) == alike:
+        whole = set(wanted.form.objects) <= set(last.kinds)
+        same = replace(wanted, basis=last.basis, reference=last.reference, made_before=whole)
+        return replace(same, variant=last.variant if whole else _name(entry, same))
+    basis = replace(wanted.basis, predecessor=_replaced(last, delivery, stage))
+    new = replace(wanted, basis=basis)
+    return replace(new, variant=_name(entry, new))
+
+
+def write_reports(plans: Sequence[Plan], radiograph: Radiograph, stage: Scoring) -> tuple[Plan, ...]:
     """Let every planned report lie in the spool; return the plans with their Structured Reports' references.
 
     One that was made before is built again only if its files are gone: then with the same bytes.
@@ -84,60 +119,73 @@ def write_reports(
     from dicom_node.report import build_report  # noqa: PLC0415 - highdicom, which the listener does without
 
     uid = str(radiograph.dataset.SOPInstanceUID)
-    written: dict[str, Plan] = {}
-    for plan in plans.values():
-        if plan.variant in written:
+    references: dict[str, InstanceReference | None] = {}
+    for plan in plans:
+        if plan.variant in references:
             continue
+        references[plan.variant] = plan.reference
         if not (plan.made_before and _lies_in_spool(uid, plan, stage)):
-            report = build_report(radiograph, result, plan.form, plan.basis)
+            report = build_report(radiograph, plan.result, plan.form, plan.basis)
             stage.spool.write_report(uid, plan.variant, report)
             if "sr" in report.instances:
-                reference = reference_of(read_dataset(report.instances["sr"]))
-                written[plan.variant] = replace(plan, reference=reference)
-                continue
-        written[plan.variant] = plan
-    return {destination: written[plan.variant] for destination, plan in plans.items()}
+                references[plan.variant] = reference_of(read_dataset(report.instances["sr"]))
+    return tuple(replace(plan, reference=references[plan.variant]) for plan in plans)
 
 
 def conclude(
     entry: JournalEntry,
-    plans: Mapping[str, Plan],
+    plans: Sequence[Plan],
     radiograph: Radiograph,
-    result: Result,
     earlier: Earlier,
     elapsed_s: float,
+) -> tuple[Finding, ...]:
+    """Return all that the journal is to know of it, for each algorithm."""
+    by_algorithm: dict[str, list[Plan]] = {}
+    for plan in plans:
+        by_algorithm.setdefault(plan.result.algorithm.name, []).append(plan)
+    noted = (*radiograph.warnings, *earlier.notes)
+    return tuple(_conclude(entry, mine, earlier, noted, elapsed_s) for mine in by_algorithm.values())
+
+
+def _conclude(
+    entry: JournalEntry, plans: Sequence[Plan], earlier: Earlier, noted: Sequence[str], elapsed_s: float
 ) -> Finding:
-    """Return all that the journal is to know of it."""
-    uid, digest = entry.sop_instance_uid, result.algorithm.digest
-    new = {plan.variant: plan for plan in plans.values() if not plan.made_before}
-    reference = next((plan.reference for plan in plans.values() if plan.reference), None)
-    record: Mapping[str, Any]
-    if new or entry.result is None:
-        basis = next(iter(new.values() or plans.values())).basis
-        noted = (*radiograph.warnings, *earlier.notes)
+    uid, result = entry.sop_instance_uid, plans[0].result
+    new = {plan.variant: plan for plan in plans if not plan.made_before}
+    # The reports say what they said: so does the record.
+    record = None if new else entry.result_of(result.algorithm.name)
+    if record is None:
+        basis = next(iter(new.values()), plans[0]).basis
         record = summarise(uid, result, noted, elapsed_s, acquired_at=earlier.acquired_at, basis=basis)
-    else:
-        # The reports say what they said: so does the record.
-        record = entry.result
+    reference = next((plan.reference for plan in plans if plan.reference), None)
     return Finding(
         record=record,
-        algorithm_digest=digest,
-        deliveries={name: plan.variant for name, plan in plans.items() if name != _NOBODY},
-        reports=tuple(
-            MadeReport(
-                uid, plan.variant, digest, plan.form.digest, plan.form.objects, plan.reference, plan.basis
-            )
-            for plan in new.values()
-        ),
+        deliveries={plan.destination: plan.variant for plan in plans if plan.destination != _NOBODY},
+        reports=tuple(_made(uid, plan) for plan in new.values()),
         result=result_for_later(uid, result, earlier, reference),
         notes=(*earlier.notes, *_told(plans)),
     )
 
 
-def _told(plans: Mapping[str, Plan]) -> list[str]:
+def _made(uid: str, plan: Plan) -> MadeReport:
+    algorithm, form = plan.result.algorithm, plan.form
+    return MadeReport(
+        sop_instance_uid=uid,
+        variant=plan.variant,
+        algorithm=algorithm.name,
+        algorithm_digest=algorithm.digest,
+        form_digest=form.digest,
+        kinds=form.objects,
+        reference=plan.reference,
+        basis=plan.basis,
+    )
+
+
+def _told(plans: Sequence[Plan]) -> list[str]:
     lines = []
-    for destination, plan in plans.items():
-        whose = f"{destination}: " if destination else ""
+    for plan in plans:
+        names = filter(None, (plan.destination, plan.result.algorithm.name))
+        whose = f"{', '.join(names)}: "
         if plan.made_before:
             lines.append(f"{whose}the report is the one made before")
         elif plan.basis.predecessor is not None:
@@ -174,26 +222,21 @@ def _unrecorded(delivery: Delivery, stage: Scoring) -> InstanceReference | None:
         return None
 
 
-def _name(entry: JournalEntry, digest: str, form: ReportSettings, basis: ReportBasis) -> str:
+def _name(entry: JournalEntry, plan: Plan) -> str:
     claimed_us = int(entry.updated_at.timestamp() * 1_000_000)
-    parts = (digest[:16], form.digest[:16], basis.digest[:8], f"{claimed_us:x}")
-    return "-".join(filter(None, parts))
+    digests = (plan.result.algorithm.digest[:16], plan.form.digest[:16], plan.basis.digest[:8])
+    return "-".join(filter(None, (*digests, f"{claimed_us:x}")))
 
 
-def _with_all_objects(plans: Mapping[str, Plan]) -> dict[str, Plan]:
+def _with_all_objects(plans: Sequence[Plan]) -> tuple[Plan, ...]:
     """Let what two destinations share be built once, with the objects of both."""
     objects: dict[str, set[str]] = {}
-    for plan in plans.values():
+    for plan in plans:
         objects.setdefault(plan.variant, set()).update(plan.form.objects)
-    return {
-        destination: replace(
-            plan,
-            form=replace(
-                plan.form, objects=tuple(kind for kind in OBJECT_KINDS if kind in objects[plan.variant])
-            ),
-        )
-        for destination, plan in plans.items()
+    shared = {
+        variant: tuple(kind for kind in OBJECT_KINDS if kind in kinds) for variant, kinds in objects.items()
     }
+    return tuple(replace(plan, form=replace(plan.form, objects=shared[plan.variant])) for plan in plans)
 
 
 def _lies_in_spool(uid: str, plan: Plan, stage: Scoring) -> bool:

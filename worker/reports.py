@@ -22,6 +22,7 @@ def put_report(session: Session, report: MadeReport) -> None:
         ReportRow(
             sop_instance_uid=report.sop_instance_uid,
             variant=report.variant,
+            algorithm=report.algorithm,
             algorithm_digest=report.algorithm_digest,
             form_digest=report.form_digest,
             kinds=list(report.kinds),
@@ -45,6 +46,7 @@ def _report(row: ReportRow) -> MadeReport:
     return MadeReport(
         sop_instance_uid=row.sop_instance_uid,
         variant=row.variant,
+        algorithm=row.algorithm,
         algorithm_digest=row.algorithm_digest,
         form_digest=row.form_digest,
         kinds=tuple(row.kinds),  # type: ignore[arg-type]

@@ -43,7 +43,7 @@ class Reprocessing:
 
     def candidates(self, since: datetime | None = None) -> tuple[str, ...]:
         """Return every instance that has a result, or that was received since a moment; oldest first."""
-        query = select(EntryRow.sop_instance_uid).where(EntryRow.algorithm_digest.is_not(None))
+        query = select(EntryRow.sop_instance_uid).where(EntryRow.results.any())
         if since is not None:
             query = query.where(EntryRow.received_at >= since)
         with transaction(self._engine) as session:
@@ -93,7 +93,7 @@ def reprocess(settings: Settings, uids: Sequence[str], since: datetime | None) -
 def _why_not(session: Session, row: EntryRow) -> str | None:
     if row.status in _UNENDED:
         return "waits for its score already"
-    if row.result is None:
+    if not row.results:
         return "has no result yet; `cxr-worker requeue` takes up what failed or was refused"
     if row.purged_at is not None:
         return "its file was removed after the retention time: send the image again, then reprocess it"

@@ -65,7 +65,7 @@ def serve(settings: Settings) -> None:
         node = _node(settings, service)
         # Fails here, before anyone is told that the node listens, if weights are missing or altered.
         scorer.wait_until_ready()
-        logger.info("scoring with %s", scorer.algorithm[:16])
+        _tell_algorithms(settings, scorer)
         if settings.embedded:
             # This is the only installation there is: whatever was claimed or rung, it died with the last one.
             now = datetime.now(UTC)
@@ -113,6 +113,7 @@ def work(settings: Settings, queues: Sequence[str], concurrency: int) -> None:
     if SCORE_QUEUE in queues:
         with ScoringProcess(settings, score_limit_s(settings)) as trial:
             trial.wait_until_ready()
+            _tell_algorithms(settings, trial)
     if DELIVER_QUEUE in queues:
         for destination in settings.destinations:
             route(settings, destination)
@@ -137,6 +138,15 @@ def work(settings: Settings, queues: Sequence[str], concurrency: int) -> None:
     worker.start()
     if worker.exitcode:
         raise WorkerError(f"the Celery worker ended with exit code {worker.exitcode}: see its log above")
+
+
+def _tell_algorithms(settings: Settings, scorer: ScoringProcess) -> None:
+    for told in scorer.algorithms:
+        logger.info("scoring with %s", told)
+    if settings.explains and "bs-net" not in settings.algorithms:
+        logger.warning(
+            "a destination wants maps, which only bs-net makes: set CXR_ALGORITHM or leave them out"
+        )
 
 
 def _node(settings: Settings, service: Service) -> StorageSCP:

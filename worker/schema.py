@@ -7,9 +7,9 @@ from typing import Any
 
 from sqlalchemy import JSON, Boolean, DateTime, ForeignKey, Index, Integer, String, Text, TypeDecorator
 from sqlalchemy.engine import Dialect
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
-from worker.entry import Delivery, DeliveryStatus, DestinationHealth, EntryStatus, JournalEntry
+from worker.entry import Delivery, DeliveryStatus, DestinationHealth, EntryStatus, JournalEntry, in_order
 
 
 class UTCDateTime(TypeDecorator[datetime]):
@@ -51,24 +51,42 @@ class EntryRow(Base):
     attempts: Mapped[int] = mapped_column(Integer, default=0)
     reason: Mapped[str | None] = mapped_column(String(64))
     message: Mapped[str | None] = mapped_column(Text)
-    result: Mapped[dict[str, Any] | None] = mapped_column(JSON)
-    algorithm_digest: Mapped[str | None] = mapped_column(String(64))
     received_at: Mapped[datetime] = mapped_column(UTCDateTime)
     updated_at: Mapped[datetime] = mapped_column(UTCDateTime)
     due_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     rung_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     purged_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
 
+    results: Mapped[list[ResultRow]] = relationship(viewonly=True)
+
     __table_args__ = (Index("ix_entry_status_due_at", "status", "due_at"),)
 
     def value(self) -> JournalEntry:
         """Return the row as a value."""
         fields = {name: getattr(self, name) for name in JournalEntry.__dataclass_fields__}
-        return JournalEntry(**{**fields, "status": EntryStatus(self.status)})
+        results = in_order(row.value() for row in self.results)
+        return JournalEntry(**{**fields, "status": EntryStatus(self.status), "results": results})
+
+
+class ResultRow(Base):
+    """What one algorithm has found on one radiograph, the last time that it looked."""
+
+    __tablename__ = "result"
+
+    sop_instance_uid: Mapped[str] = mapped_column(
+        ForeignKey("entry.sop_instance_uid", ondelete="CASCADE"), primary_key=True
+    )
+    algorithm: Mapped[str] = mapped_column(String(64), primary_key=True)
+    algorithm_digest: Mapped[str] = mapped_column(String(64))
+    record: Mapped[dict[str, Any]] = mapped_column(JSON)
+
+    def value(self) -> dict[str, Any]:
+        """Return the record; those of early versions did not say what made them."""
+        return {**self.record, "algorithm": self.algorithm, "algorithm_digest": self.algorithm_digest}
 
 
 class DeliveryRow(Base):
-    """One report on its way to one destination."""
+    """One algorithm's report on its way to one destination."""
 
     __tablename__ = "delivery"
 
@@ -76,6 +94,7 @@ class DeliveryRow(Base):
         ForeignKey("entry.sop_instance_uid", ondelete="CASCADE"), primary_key=True
     )
     destination: Mapped[str] = mapped_column(String(300), primary_key=True)
+    algorithm: Mapped[str] = mapped_column(String(64), primary_key=True)
     variant: Mapped[str] = mapped_column(String(64))
     status: Mapped[str] = mapped_column(String(16))
     attempts: Mapped[int] = mapped_column(Integer, default=0)
@@ -122,6 +141,7 @@ class CommitmentRow(Base):
         ForeignKey("entry.sop_instance_uid", ondelete="CASCADE"), index=True
     )
     destination: Mapped[str] = mapped_column(String(300))
+    algorithm: Mapped[str] = mapped_column(String(64))
     variant: Mapped[str] = mapped_column(String(64), default="")
     requested_at: Mapped[datetime] = mapped_column(UTCDateTime)
 
@@ -189,6 +209,7 @@ class ReportRow(Base):
         ForeignKey("entry.sop_instance_uid", ondelete="CASCADE"), primary_key=True
     )
     variant: Mapped[str] = mapped_column(String(64), primary_key=True)
+    algorithm: Mapped[str] = mapped_column(String(64))
     algorithm_digest: Mapped[str] = mapped_column(String(64))
     form_digest: Mapped[str] = mapped_column(String(64))
     kinds: Mapped[list[str]] = mapped_column(JSON)

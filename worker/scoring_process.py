@@ -3,7 +3,7 @@
 The parent writes lines and the child answers each with one JSON object a line::
 
     parent -> child   the settings as JSON, which may hold secrets and so stand in no argument
-    child -> parent   {"ready": digest} or {"error": why it cannot score}
+    child -> parent   {"ready": [what scores, in a line each]} or {"error": why it cannot score}
     parent -> child   a SOP Instance UID
     child -> parent   {"done": uid, "deliver": [uid, …], "score": [uid, …]}: the bells to ring
 
@@ -36,7 +36,7 @@ from worker.errors import StorageError, WorkerError
 from worker.logs import configure_logging
 from worker.pipeline import score
 from worker.process_limits import bound_memory, end_with_parent
-from worker.service import Service, open_service
+from worker.service import Service, introduce, open_service
 from worker.settings import Settings
 from worker.step import run_step
 
@@ -71,7 +71,7 @@ class ScoringProcess:
         self._turn = threading.Lock()
         self._closed = False
         self._child: _Child | None = None
-        self.algorithm = ""
+        self.algorithms: tuple[str, ...] = ()
 
     def __enter__(self) -> Self:
         """Start the child without waiting for it: its libraries load while the parent goes on."""
@@ -99,7 +99,7 @@ class ScoringProcess:
         answer = child.hear(_READY_WITHIN_S)
         if "ready" not in answer:
             raise WorkerError(str(answer.get("error", "the scoring process does not understand us")))
-        self.algorithm = str(answer["ready"])
+        self.algorithms = tuple(map(str, answer["ready"]))
 
     def score(self, sop_instance_uid: str, service: Service) -> None:
         """Have one instance scored, and ring the bells that follow; never raises.
@@ -278,7 +278,7 @@ def main() -> int:
         told = f"{error.name} is not installed: install cxr-severity-worker[scorer] where images are scored"
         _tell(answers, {"error": told})
         return 1
-    _tell(answers, {"ready": stage.scorer.algorithm.digest})
+    _tell(answers, {"ready": [introduce(scorer.algorithm) for scorer in stage.scorers]})
     for line in sys.stdin:
         uid = line.strip()
         run_step(_scored(uid, stage), uid)

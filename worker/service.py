@@ -29,12 +29,12 @@ from worker.pipeline import accept, confirm
 from worker.priors import Priors
 from worker.settings import Settings
 from worker.spool import Spool
-from worker.stages import Delivering, Doorbell, Route, Scoring, Sweeping
+from worker.stages import Delivering, Doorbell, Route, Scorer, Scoring, Sweeping
 from worker.upkeep import Upkeep
 
 if TYPE_CHECKING:
     from dicom_node.stow_rs import RemoteWeb
-    from models.severity import SeverityScorer
+    from models.result import AlgorithmId
 
 _MB = 1024 * 1024
 _LEAST_FREE_SHARE = 0.05
@@ -114,7 +114,9 @@ class Service:
             spool=self.spool,
             journal=self.journal,
             doorbell=self.doorbell,
-            scorer=load_scorer(self.settings, threads=None if self.settings.embedded else 1),
+            scorers=load_scorers(
+                self.settings, None if self.settings.embedded else 1, explain=self.settings.explains
+            ),
             forms={
                 destination.name: ReportSettings(
                     sr_class=destination.sr,
@@ -283,21 +285,40 @@ def _read_secret(path: Path | None) -> str:
         ) from None
 
 
-def load_scorer(settings: Settings, threads: int | None = None) -> SeverityScorer:
-    """Load the algorithm that the settings name.
+def load_scorers(
+    settings: Settings, threads: int | None = None, *, explain: bool = False
+) -> tuple[Scorer, ...]:
+    """Load the algorithms that the settings name.
 
     Parameters
     ----------
     settings : Settings
-        Algorithm, weights, device.
+        Algorithms, weights, device.
     threads : int, optional
         Threads of one inference on a CPU; None: as many as there are cores.
+    explain : bool
+        Whether results say, as far as an algorithm can, which parts of the film they come from.
 
     Raises
     ------
     models.errors.CheckpointError
         When weights are missing or altered.
     """
-    from models.severity import SeverityScorer  # noqa: PLC0415 - torch, which only scoring needs
+    return tuple(_load(name, settings, threads, explain) for name in settings.algorithms)
 
-    return SeverityScorer.load(weights=settings.weights, device=settings.device, threads=threads)
+
+def _load(name: str, settings: Settings, threads: int | None, explain: bool) -> Scorer:
+    # torch, which only scoring needs
+    if name == "bs-net":
+        from models.bsnet.scorer import BSNetScorer  # noqa: PLC0415
+
+        return BSNetScorer.load(settings.bsnet_weights, settings.device, threads, explain)
+    from models.severity import SeverityScorer  # noqa: PLC0415
+
+    return SeverityScorer.load(settings.weights, settings.device, threads)
+
+
+def introduce(algorithm: AlgorithmId) -> str:
+    """Return an algorithm in a line: name, version, digest, and under which terms its weights may be used."""
+    told = f"{algorithm.name} {algorithm.version}, digest {algorithm.digest[:16]}"
+    return f"{told}; weights: {algorithm.licence}; not for diagnosis" if algorithm.licence else told

@@ -19,7 +19,10 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from worker.destination import AETitle, Destination
+from worker.entry import ALGORITHMS
 from worker.errors import SettingsError
+
+AlgorithmChoice = Literal["two-stage", "bs-net", "both"]
 
 PREFIX = "CXR_"
 _NOT_SETTINGS = {"CXR_CONFIG", "CXR_DATASET", "CXR_REQUIRE_SERVERS"}
@@ -63,8 +66,9 @@ class Settings(BaseSettings):
     grade_severity: bool = False
     priors_within_s: float = Field(default=15.0, gt=0)
 
-    algorithm: Literal["two-stage"] = "two-stage"
+    algorithm: AlgorithmChoice = "two-stage"
     weights: Path | None = None
+    bsnet_weights: Path | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
     concurrency: int = Field(default=1, ge=1)
     maximum_memory_mb: Annotated[int | None, BeforeValidator(_none_if_zero)] = Field(default=4096, ge=1024)
@@ -165,6 +169,16 @@ class Settings(BaseSettings):
             return URL.create("sqlite", database=str(self.data_dir.absolute() / "journal.sqlite3"))
         url = make_url(self.database_url)
         return url.set(drivername="postgresql+psycopg") if url.drivername == "postgresql" else url
+
+    @property
+    def algorithms(self) -> tuple[str, ...]:
+        """The names of the algorithms that score, in the order in which their results are told."""
+        return ALGORITHMS if self.algorithm == "both" else (self.algorithm,)
+
+    @property
+    def explains(self) -> bool:
+        """Whether some destination wants to see why a score is what it is."""
+        return any("map" in destination.send for destination in self.destinations)
 
     @property
     def embedded(self) -> bool:

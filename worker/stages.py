@@ -53,8 +53,10 @@ class Scoring:
 
     Parameters
     ----------
-    spool, journal, doorbell, scorer
-        Where the image lies, who is told of its result, and who finds it.
+    spool, journal, doorbell
+        Where the image lies, who is told of its results, and who is woken then.
+    scorers : tuple of Scorer
+        The algorithms, each of which makes a report of its own.
     forms : Mapping
         In which form each destination wants its report.
     maximum_attempts : int
@@ -68,7 +70,7 @@ class Scoring:
     spool: Spool
     journal: Journal
     doorbell: Doorbell
-    scorer: Scorer
+    scorers: tuple[Scorer, ...]
     forms: Mapping[str, ReportSettings]
     maximum_attempts: int
     history: History
@@ -86,7 +88,7 @@ class Route:
     remote : RemoteAE or RemoteWeb
         Where to call.
     send : tuple of str
-        What to send, in this order: ``sr``, ``sc``, ``gsps``, ``seg``.
+        What to send, in this order: ``sr``, ``sc``, ``gsps``, ``seg``, ``map``.
     commitment : bool
         Whether to ask for storage commitment.
     commitment_wait_s : float

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from dicom_node.prior import Change, PriorResult, ReportBasis, ZoneFigures, figures_of
-from models.result import ZONE_ORDER, SeverityResult
+from models.result import ZONE_ORDER, SeverityResult, reported_percent
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from models.result import Result
+    from models.result import Result, ZoneInvolvement
 
 
 def summarise(
@@ -47,9 +47,10 @@ def summarise(
         score_max, fraction, zones, priors, change, reason, message, warnings, elapsed_s``.
 
         ``outcome`` is ``scored`` or ``not-assessable``. ``zones`` is a list of ``side, level, fraction,
-        score`` in the order right upper to left lower, empty when there is no score; ``fraction`` is the
-        opacified share of the area, in [0, 1] with three decimals, None where it was not measured; a zone
-        without area has neither. ``priors``, oldest first, holds the same of earlier radiographs.
+        score, confidence`` in the order right upper to left lower, empty when there is no score; ``fraction``
+        is the opacified share of the area, in [0, 1] with three decimals, None where it was not measured;
+        ``confidence`` is the probability that the algorithm gives its zone's score, likewise; a zone without
+        area has none of the three. ``priors``, oldest first, holds the figures of earlier radiographs.
         ``change`` is now minus the latest prior of the same algorithm and scheme: ``since, score,
         fraction, zones``; None without one.
     """
@@ -61,7 +62,10 @@ def summarise(
             "score": result.score,
             "score_max": result.score_max,
             "fraction": _fraction(result.percent if result.measures_opacity else None),
-            "zones": _zones(figures_of(result)),
+            "zones": [
+                figures | {"confidence": _confidence(zone)}
+                for figures, zone in zip(_zones(figures_of(result)), result.zones, strict=True)
+            ],
             "change": None if change is None else _change(change),
         }
     else:
@@ -79,10 +83,13 @@ def summarise(
     }
 
 
-def refuse(sop_instance_uid: str | None, outcome: str, reason: str, message: str) -> dict[str, Any]:
+def refuse(
+    sop_instance_uid: str | None, outcome: str, reason: str, message: str, algorithm: str | None = None
+) -> dict[str, Any]:
     """Return the same record for an image that got no result: ``not-eligible`` or ``error``."""
     return {
         **_nothing_found(sop_instance_uid),
+        "algorithm": algorithm,
         "outcome": outcome,
         "reason": reason,
         "message": message,
@@ -138,6 +145,12 @@ def _zones(zones: Sequence[ZoneFigures]) -> list[dict[str, Any]]:
         {"side": str(side), "level": str(level), "fraction": _fraction(zone.percent), "score": zone.score}
         for (side, level), zone in zip(ZONE_ORDER, zones, strict=True)
     ]
+
+
+def _confidence(zone: ZoneInvolvement) -> float | None:
+    if zone.confidence is None or not zone.area_px:
+        return None
+    return _fraction(reported_percent(zone.confidence))
 
 
 def _fraction(percent: float | None) -> float | None:

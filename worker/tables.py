@@ -23,6 +23,9 @@ from worker.entry import (
 from worker.logs import one_line
 
 RESEARCH_USE = "research use, not for diagnosis"
+_BRIXIA_MAX = 18
+_IN_COLUMNS = {6: "opacity in %", _BRIXIA_MAX: "Brixia points"}
+"""What stands in a column of a zone, by the largest total of the scheme."""
 
 
 def open_console(*, stderr: bool = False) -> Console:
@@ -33,19 +36,24 @@ def open_console(*, stderr: bool = False) -> Console:
 def print_zones(console: Console, record: Mapping[str, Any]) -> None:
     """Print one result: a line a zone, then the total, with the change since the latest prior, if any."""
     if record["outcome"] != "scored":
-        console.print(f"{record['outcome']}: {record['reason']}: {record['message']}")
+        _say(console, _why_no_score(record))
         return
     # Records of earlier versions know nothing of priors.
     change, priors = record.get("change"), record.get("priors", ())
-    table = Table(title=f"Lung opacity, {RESEARCH_USE}", min_width=50)
+    title = "Brixia score" if record["score_max"] == _BRIXIA_MAX else "Lung opacity"
+    table = Table(title=f"{title}, {RESEARCH_USE}", min_width=50)
     table.add_column("zone")
-    table.add_column("opacity", justify="right")
+    # Those of earlier versions know nothing of confidence either.
+    sure = any(zone.get("confidence") is not None for zone in record["zones"])
+    table.add_column("confidence" if sure else "opacity", justify="right")
     table.add_column("score", justify="right")
     if change:
         table.add_column(f"change since\n{_day(change['since'])}", justify="right")
     changes = change["zones"] if change else [{}] * len(record["zones"])
     for zone, differs in zip(record["zones"], changes, strict=True):
-        table.add_row(f"{zone['side']} {zone['level']}", *_figures(zone), *_differences(differs))
+        share = _percent(zone["confidence"] if sure else zone["fraction"])
+        score = "no area" if zone["score"] is None else str(zone["score"])
+        table.add_row(f"{zone['side']} {zone['level']}", share, score, *_differences(differs))
     table.add_section()
     total = f"{record['score']} of {record['score_max']}"
     table.add_row("total", _percent(record.get("fraction")), total, *_differences(change or {}))
@@ -60,9 +68,16 @@ def print_zones(console: Console, record: Mapping[str, Any]) -> None:
 
 
 def print_results(console: Console, results: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
-    """Print a line an image: its name, its score, change and zones; below, why some have none."""
-    table = Table(title=f"Opacity by lung zone, %, {RESEARCH_USE}", box=box.SIMPLE_HEAD, padding=0)
+    """Print a line an image and algorithm: score, change and zones; below, why some have none."""
+    schemes = {record["score_max"] for _, record in results} - {None}
+    shown = [told for most, told in _IN_COLUMNS.items() if most in schemes] or list(_IN_COLUMNS.values())[:1]
+    table = Table(
+        title=f"{', or '.join(shown)}, by lung zone, {RESEARCH_USE}", box=box.SIMPLE_HEAD, padding=0
+    )
     table.add_column("image", overflow="fold")
+    several = len({record["algorithm"] for _, record in results} - {None}) > 1
+    if several:
+        table.add_column("algorithm", no_wrap=True)
     table.add_column("score", justify="right")
     followed = any(record["change"] for _, record in results)
     if followed:
@@ -73,12 +88,12 @@ def print_results(console: Console, results: Sequence[tuple[str, Mapping[str, An
         scored = record["outcome"] == "scored"
         score = f"{record['score']}/{record['score_max']}" if scored else "none"
         change = [_change_in_words(record) or ""] if followed else []
-        shares = [_percent(zone["fraction"]).removesuffix(" %") for zone in record["zones"]]
-        table.add_row(name, score, *change, *shares)
+        algorithm = [record["algorithm"] or ""] if several else []
+        table.add_row(name, *algorithm, score, *change, *map(_in_column, record["zones"]))
     console.print(table)
     for name, record in results:
         if record["outcome"] != "scored":
-            _say(console, f"{name}: {record['outcome']}: {record['reason']}: {record['message']}")
+            _say(console, f"{name}: {_why_no_score(record)}")
 
 
 def score_in_words(record: Mapping[str, Any]) -> str:
@@ -87,13 +102,24 @@ def score_in_words(record: Mapping[str, Any]) -> str:
     return f"{record['score']} of {record['score_max']}" + (f", {change}" if change else "")
 
 
+def _why_no_score(record: Mapping[str, Any]) -> str:
+    return f"{record['outcome']}{_by(record)}: {record['reason']}: {record['message']}"
+
+
+def _by(record: Mapping[str, Any]) -> str:
+    return f" ({record['algorithm']})" if record.get("algorithm") else ""
+
+
 def _change_in_words(record: Mapping[str, Any]) -> str | None:
     change = record.get("change")
     return f"{_signed(change['score'])} since {_day(change['since'])}" if change else None
 
 
-def _figures(zone: Mapping[str, Any]) -> tuple[str, str]:
-    return _percent(zone["fraction"]), "no area" if zone["score"] is None else str(zone["score"])
+def _in_column(zone: Mapping[str, Any]) -> str:
+    """Return a zone's opacified share; its points where no opacity was measured."""
+    if zone["fraction"] is not None:
+        return _percent(zone["fraction"]).removesuffix(" %")
+    return "" if zone["score"] is None else str(zone["score"])
 
 
 def _differences(change: Mapping[str, Any]) -> tuple[str, ...]:
@@ -162,22 +188,25 @@ class Story:
 def print_story(console: Console, told: Story) -> None:
     """Print all that is known of one image."""
     entry = told.entry
-    result = entry.result or {}
-    score = f", score {score_in_words(result)}" if result.get("outcome") == "scored" else ""
-    _say(console, f"{entry.sop_instance_uid}: {entry.status}{score}")
+    scores = [
+        f"score {score_in_words(result)} ({result['algorithm']})"
+        for result in entry.results
+        if result["outcome"] == "scored"
+    ]
+    _say(console, f"{entry.sop_instance_uid}: {', '.join((entry.status, *scores))}")
     if entry.reason:
         _say(console, f"{entry.reason}: {entry.message}")
     elif entry.status is EntryStatus.NOTED:
         _say(console, f"{entry.message}")
-    if entry.result:
-        print_zones(console, entry.result)
+    for result in entry.results:
+        print_zones(console, result)
     for report in told.reports:
         _print_report(console, report)
     for noted in told.assessments:
         _say(console, f"reader: {assessment_in_words(noted)}")
     for delivery in told.deliveries:
         message = f": {delivery.message}" if delivery.message else ""
-        _say(console, f"to {delivery.destination}: {delivery.status}{message}")
+        _say(console, f"to {delivery.destination}, {delivery.algorithm}: {delivery.status}{message}")
     for at, what in told.events:
         _say(console, f"{at:%F %T} UTC  {what}")
 
@@ -197,7 +226,8 @@ def assessment_in_words(noted: ReaderAssessment) -> str:
 
 def _print_report(console: Console, report: MadeReport) -> None:
     name = report.reference.sop_instance_uid if report.reference else "without SR"
-    told = f"report {name}: {', '.join(report.kinds)}, made {report.basis.created_at:%F %T} UTC"
+    told = f"report {name} of {report.algorithm}: {', '.join(report.kinds)}"
+    told += f", made {report.basis.created_at:%F %T} UTC"
     if report.basis.predecessor:
         told += f", replaces {report.basis.predecessor.sop_instance_uid}"
     _say(console, f"{told} (variant {report.variant})")

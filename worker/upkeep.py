@@ -11,7 +11,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from worker.database import transaction
 from worker.deliveries import TOO_FAR_AHEAD, awake, commitment_due, due
 from worker.entry import DeliveryStatus, EntryStatus, Overdue
-from worker.entry_rows import UNDER_WAY, close_when_settled, revive, tell
+from worker.entry_rows import UNDER_WAY, close_when_settled, revive, tell, whose
 from worker.schema import AssessmentRow, DeliveryRow, DestinationRow, EntryRow, PriorRow
 
 FINISHED = (EntryStatus.STORED, EntryStatus.COMMITTED, EntryStatus.REJECTED, EntryStatus.NOTED)
@@ -283,7 +283,7 @@ def _give_up(session: Session, row: DeliveryRow, now: datetime) -> None:
     else:
         told = "commitment given up: it never came; the instances stay stored, unproven"
     row.due_at, row.updated_at = None, now
-    tell(session, row.sop_instance_uid, now, f"{row.destination}: {told}")
+    tell(session, row.sop_instance_uid, now, f"{whose(row)}: {told}")
 
 
 def _one_for_each_suspect(deliveries: Sequence[tuple[DeliveryRow, int]]) -> list[DeliveryRow]:

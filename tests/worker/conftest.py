@@ -178,7 +178,7 @@ def scoring(
         spool,
         journal,
         bells,
-        fixed_scorer,
+        (fixed_scorer,),
         {"PACS": ReportSettings()},
         maximum_attempts=2,
         history=history,

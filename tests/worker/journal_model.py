@@ -9,7 +9,12 @@ from datetime import datetime, timedelta, tzinfo
 from dicom_node.commitment_report import CommitmentResult
 from worker.entry import CommitmentRequest, Delivery, DeliveryStatus, EntryStatus, JournalEntry
 
-RESULT = {"outcome": "scored", "score": 3}
+ALGORITHMS = ("two-stage", "bs-net")
+RESULTS = {
+    name: {"algorithm": name, "algorithm_digest": "d", "outcome": "scored", "score": 3} for name in ALGORITHMS
+}
+Place = tuple[str, str]
+"""A destination, and the algorithm whose report goes there."""
 STORED = (("1.2.840.10008.5.1.4.1.1.88.33", "2.25.1"), ("1.2.840.10008.5.1.4.1.1.7", "2.25.2"))
 UNDER_WAY = frozenset({DeliveryStatus.PENDING, DeliveryStatus.SENDING})
 
@@ -55,7 +60,7 @@ class Known:
     refused: bool = False
     """Whether it FAILED because a destination refused its report."""
     purged: bool = False
-    sendings: dict[str, Sending] = field(default_factory=dict)
+    sendings: dict[Place, Sending] = field(default_factory=dict)
     requests: list[CommitmentRequest] = field(default_factory=list)
 
     def lose(self) -> None:
@@ -78,14 +83,14 @@ class Known:
             if sending.status is DeliveryStatus.FAILED:
                 sending.status = DeliveryStatus.PENDING
 
-    def report(self, destinations: Sequence[str], variant: str) -> None:
-        """A report is made: new, or the one that a destination has been sent already."""
+    def report(self, places: Sequence[Place], variant: str) -> None:
+        """Reports are made: new, or those that a destination has been sent already."""
         self.status, self.reported = EntryStatus.REPORTED, True
         again = bool(self.sendings)
-        for name in destinations:
-            last = self.sendings.get(name)
+        for place in places:
+            last = self.sendings.get(place)
             if last is None or last.variant != variant or last.status is DeliveryStatus.FAILED:
-                self.sendings[name] = Sending(variant=variant)
+                self.sendings[place] = Sending(variant=variant)
         if again:
             self.close()
 

@@ -121,9 +121,12 @@ class Reading:
                 for level in ("SOPClass", "SOPInstance", "SeriesInstance", "StudyInstance")
             )
         )
-        made = MadeReport(uid, variant, result.algorithm.digest, form.digest, ("sr",), reference, basis)
+        algorithm = result.algorithm
+        made = MadeReport(
+            uid, variant, algorithm.name, algorithm.digest, form.digest, ("sr",), reference, basis
+        )
         record = summarise(uid, result, (), 0.1)
-        self.journal.mark_reported(entry, Finding(record, result.algorithm.digest, {}, (made,)))
+        self.journal.mark_reported(entry, Finding(record, {}, (made,)))
 
 
 @pytest.fixture
@@ -342,7 +345,7 @@ def test_the_commands(reading: Reading, tmp_path: Path) -> None:
     shown = run(tmp_path, "status", uid)
     assert shown.returncode == 0, shown.stderr
     assert f"{uid}: REPORTED, score 1 of 6" in shown.stdout
-    assert f"report {first}: sr, made " in shown.stdout
+    assert f"report {first} of two-stage: sr, made " in shown.stdout
     said = "reader: corrected, 3 of 6, right upper 0, right middle 1, right lower 1, left upper 0"
     assert said in shown.stdout
     assert "verified, 2026-03-01" in shown.stdout

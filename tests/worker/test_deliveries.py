@@ -26,7 +26,7 @@ from worker.upkeep import Upkeep
 
 MakeInstance = Callable[..., ReceivedInstance]
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
-RESULT = {"outcome": "scored", "score": 3}
+RESULT = {"algorithm": "two-stage", "algorithm_digest": "d", "outcome": "scored", "score": 3}
 STORED = Settlement(DeliveryStatus.STORED, "fine")
 REFUSED = Settlement(DeliveryStatus.FAILED, "no")
 AWAY = Settlement(DeliveryStatus.PENDING, "away", reached=False, tried=False)
@@ -86,7 +86,7 @@ def shift(engine: Engine, by: timedelta) -> None:
 def test_an_entry_is_stored_when_every_destination_is(
     journal: Journal, deliveries: Deliveries, history: History, claimed: JournalEntry
 ) -> None:
-    journal.mark_reported(claimed, Finding(RESULT, "d", {"A": "v", "B": "w"}))
+    journal.mark_reported(claimed, Finding(RESULT, {"A": "v", "B": "w"}))
     first, second = taken(deliveries, claimed), taken(deliveries, claimed)
     assert {first.destination, second.destination} == {"A", "B"}
     assert deliveries.claim(claimed.sop_instance_uid) is None
@@ -101,7 +101,7 @@ def test_a_refusing_destination_fails_the_entry_and_requeue_sends_to_it_alone(
     journal: Journal, deliveries: Deliveries, upkeep: Upkeep, history: History, claimed: JournalEntry
 ) -> None:
     uid = claimed.sop_instance_uid
-    journal.mark_reported(claimed, Finding(RESULT, "d", {"A": "v", "B": "v"}))
+    journal.mark_reported(claimed, Finding(RESULT, {"A": "v", "B": "v"}))
     for _ in range(2):
         delivery = taken(deliveries, claimed)
         deliveries.settle(delivery, REFUSED if delivery.destination == "A" else STORED)
@@ -118,7 +118,7 @@ def test_a_delivery_to_retry_is_due_later(
     journal: Journal, deliveries: Deliveries, upkeep: Upkeep, engine: Engine, claimed: JournalEntry
 ) -> None:
     uid = claimed.sop_instance_uid
-    journal.mark_reported(claimed, Finding(RESULT, "d", {"A": "v"}))
+    journal.mark_reported(claimed, Finding(RESULT, {"A": "v"}))
     busy = Settlement(DeliveryStatus.PENDING, "out of resources")
     deliveries.settle(taken(deliveries, claimed), busy, datetime.now(UTC) + timedelta(minutes=10))
     assert deliveries.claim(uid) is None
@@ -131,7 +131,7 @@ def test_a_delivery_to_retry_is_due_later(
 def test_a_dead_deliverer_is_replaced(
     journal: Journal, deliveries: Deliveries, upkeep: Upkeep, claimed: JournalEntry
 ) -> None:
-    journal.mark_reported(claimed, Finding(RESULT, "d", {"A": "v"}))
+    journal.mark_reported(claimed, Finding(RESULT, {"A": "v"}))
     dead = taken(deliveries, claimed)
     upkeep.restore_stale(later(), maximum_attempts=3)
     alive = taken(deliveries, claimed)
@@ -143,7 +143,7 @@ def test_a_dead_deliverer_is_replaced(
 def test_a_slow_deliverer_that_was_taken_for_dead_still_delivers(
     journal: Journal, deliveries: Deliveries, upkeep: Upkeep, history: History, claimed: JournalEntry
 ) -> None:
-    journal.mark_reported(claimed, Finding(RESULT, "d", {"A": "v"}))
+    journal.mark_reported(claimed, Finding(RESULT, {"A": "v"}))
     slow = taken(deliveries, claimed)
     upkeep.restore_stale(later(), maximum_attempts=3)
     second = taken(deliveries, claimed)
@@ -163,7 +163,7 @@ def test_a_silent_destination_rests_and_holds_up_nobody_else(
 ) -> None:
     entries = [claim_new(journal, make_instance) for _ in range(3)]
     for entry in entries:
-        journal.mark_reported(entry, Finding(RESULT, "d", {"DOWN": "v", "UP": "v"}))
+        journal.mark_reported(entry, Finding(RESULT, {"DOWN": "v", "UP": "v"}))
     first = [taken(deliveries, entries[0]) for _ in range(2)]
     for delivery in first:
         if delivery.destination == "DOWN":
@@ -187,7 +187,7 @@ def test_a_destination_that_has_rested_is_tried_by_one_and_wakes_for_all(
 ) -> None:
     entries = [claim_new(journal, make_instance) for _ in range(3)]
     for entry in entries:
-        journal.mark_reported(entry, Finding(RESULT, "d", {"PACS": "v"}))
+        journal.mark_reported(entry, Finding(RESULT, {"PACS": "v"}))
     deliveries.note_unreached("PACS", "away")
     shift(engine, -timedelta(minutes=2))
     assert len(upkeep.take_overdue(later()).to_deliver) == 1
@@ -202,7 +202,7 @@ def test_a_destination_that_has_rested_is_tried_by_one_and_wakes_for_all(
 def test_a_destination_first_missed_by_many_at_once_is_noted(
     deliveries: Deliveries, history: History, journal: Journal, claimed: JournalEntry
 ) -> None:
-    journal.mark_reported(claimed, Finding(RESULT, "d", {"PACS": "v"}))
+    journal.mark_reported(claimed, Finding(RESULT, {"PACS": "v"}))
     threads = [threading.Thread(target=deliveries.note_unreached, args=("PACS", "away")) for _ in range(8)]
     for thread in threads:
         thread.start()
@@ -216,7 +216,7 @@ def test_a_destination_first_missed_by_many_at_once_is_noted(
 def test_rest_grows_to_half_a_minute_and_no_further(
     deliveries: Deliveries, history: History, journal: Journal, claimed: JournalEntry
 ) -> None:
-    journal.mark_reported(claimed, Finding(RESULT, "d", {"PACS": "v"}))
+    journal.mark_reported(claimed, Finding(RESULT, {"PACS": "v"}))
     rests = []
     for _ in range(12):
         before = datetime.now(UTC)
@@ -231,7 +231,7 @@ def test_rest_grows_to_half_a_minute_and_no_further(
 def test_what_waits_too_long_is_given_up_and_can_be_requeued(
     journal: Journal, deliveries: Deliveries, upkeep: Upkeep, history: History, claimed: JournalEntry
 ) -> None:
-    journal.mark_reported(claimed, Finding(RESULT, "d", {"A": "v", "B": "v"}))
+    journal.mark_reported(claimed, Finding(RESULT, {"A": "v", "B": "v"}))
     delivery = taken(deliveries, claimed)
     deliveries.settle(delivery, STORED)
     upkeep.give_up(LONG_AGO)
@@ -246,7 +246,7 @@ def test_what_waits_too_long_is_given_up_and_can_be_requeued(
 def test_a_committed_entry(
     journal: Journal, deliveries: Deliveries, upkeep: Upkeep, history: History, claimed: JournalEntry
 ) -> None:
-    journal.mark_reported(claimed, Finding(RESULT, "d", {"PROVES": "v", "PLAIN": "v"}))
+    journal.mark_reported(claimed, Finding(RESULT, {"PROVES": "v", "PLAIN": "v"}))
     for _ in range(2):
         delivery = taken(deliveries, claimed)
         deliveries.settle(delivery, ASKS if delivery.destination == "PROVES" else STORED)
@@ -269,7 +269,7 @@ def test_a_committed_entry(
 def test_a_lost_instance_is_sent_again(
     journal: Journal, deliveries: Deliveries, history: History, engine: Engine, claimed: JournalEntry
 ) -> None:
-    journal.mark_reported(claimed, Finding(RESULT, "d", {"A": "v"}))
+    journal.mark_reported(claimed, Finding(RESULT, {"A": "v"}))
     deliveries.settle(taken(deliveries, claimed), ASKS)
     request = asked(deliveries, claimed)
     told = CommitmentResult(request.transaction_uid, frozenset({"2.25.1"}), {"2.25.2": 0x0112})
@@ -295,7 +295,7 @@ def test_a_destination_that_cannot_say_is_asked_again(
     claimed: JournalEntry,
     failed: dict[str, int],
 ) -> None:
-    journal.mark_reported(claimed, Finding(RESULT, "d", {"A": "v"}))
+    journal.mark_reported(claimed, Finding(RESULT, {"A": "v"}))
     deliveries.settle(taken(deliveries, claimed), ASKS)
     request = asked(deliveries, claimed)
     deliveries.record_commitment(CommitmentResult(request.transaction_uid, frozenset({"2.25.1"}), failed))
@@ -308,7 +308,7 @@ def test_a_destination_that_cannot_say_is_asked_again(
 def test_a_word_on_a_request_that_was_never_made_changes_nothing(
     journal: Journal, deliveries: Deliveries, claimed: JournalEntry
 ) -> None:
-    journal.mark_reported(claimed, Finding(RESULT, "d", {"A": "v"}))
+    journal.mark_reported(claimed, Finding(RESULT, {"A": "v"}))
     deliveries.settle(taken(deliveries, claimed), ASKS)
     assert deliveries.record_commitment(CommitmentResult("2.25.9", frozenset({"2.25.1"}), {})) is None
 
@@ -316,7 +316,7 @@ def test_a_word_on_a_request_that_was_never_made_changes_nothing(
 def test_a_commitment_that_never_comes_is_given_up_and_the_entry_stays_stored(
     journal: Journal, deliveries: Deliveries, upkeep: Upkeep, history: History, claimed: JournalEntry
 ) -> None:
-    journal.mark_reported(claimed, Finding(RESULT, "d", {"A": "v"}))
+    journal.mark_reported(claimed, Finding(RESULT, {"A": "v"}))
     deliveries.settle(taken(deliveries, claimed), ASKS)
     upkeep.give_up(later())
     assert status(history, claimed) == (EntryStatus.STORED, None)
@@ -339,7 +339,7 @@ def test_a_clock_that_is_set_leaves_nothing_waiting(
     dead, put_off, waiting, sending = (claim_new(journal, make_instance) for _ in range(4))
     journal.release(put_off, "busy", datetime.now(UTC) + timedelta(seconds=5))
     for entry in (waiting, sending):
-        journal.mark_reported(entry, Finding(RESULT, "d", {"A": "v"}))
+        journal.mark_reported(entry, Finding(RESULT, {"A": "v"}))
     deliveries.settle(
         taken(deliveries, waiting),
         Settlement(DeliveryStatus.PENDING, "busy"),
@@ -365,7 +365,7 @@ def test_stories_are_forgotten_long_after_the_files(
     journal: Journal, deliveries: Deliveries, upkeep: Upkeep, history: History, claimed: JournalEntry
 ) -> None:
     uid = claimed.sop_instance_uid
-    journal.mark_reported(claimed, Finding(RESULT, "d", {"A": "v"}))
+    journal.mark_reported(claimed, Finding(RESULT, {"A": "v"}))
     deliveries.settle(taken(deliveries, claimed), ASKS)
     asked(deliveries, claimed)
     upkeep.give_up(later())
@@ -389,7 +389,7 @@ def test_failed_images_go_only_when_that_is_asked_for(
 def test_a_clock_that_is_set_back_does_not_put_off_the_question_for_commitment(
     journal: Journal, deliveries: Deliveries, upkeep: Upkeep, engine: Engine, claimed: JournalEntry
 ) -> None:
-    journal.mark_reported(claimed, Finding(RESULT, "d", {"A": "v"}))
+    journal.mark_reported(claimed, Finding(RESULT, {"A": "v"}))
     deliveries.settle(taken(deliveries, claimed), ASKS)
     in_a_day = datetime.now(UTC) + timedelta(days=1)
     deliveries.settle_commitment(asked(deliveries, claimed), "asked for", in_a_day)

@@ -18,7 +18,7 @@ from worker.upkeep import Upkeep
 
 MakeInstance = Callable[..., ReceivedInstance]
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
-RESULT = {"outcome": "scored", "score": 3}
+RESULT = {"algorithm": "two-stage", "algorithm_digest": "d", "outcome": "scored", "score": 3}
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_a_resend_changes_nothing_on_the_way(
     journal: Journal, claimed: JournalEntry, make_instance: MakeInstance
 ) -> None:
     assert journal.record_received(make_instance(claimed.sop_instance_uid)) is EntryStatus.SCORING
-    assert journal.mark_reported(claimed, Finding(RESULT, "d", {}))
+    assert journal.mark_reported(claimed, Finding(RESULT, {}))
 
 
 def test_a_resend_takes_up_a_failure_again(
@@ -98,7 +98,7 @@ def test_a_claim_that_was_taken_over_closes_nothing(
     second = journal.claim(claimed.sop_instance_uid)
     assert second is not None
     assert second.attempts == 2
-    assert not journal.mark_reported(claimed, Finding(RESULT, "d", {}))
+    assert not journal.mark_reported(claimed, Finding(RESULT, {}))
     assert not journal.mark_rejected(claimed, "r", "m")
     assert not journal.mark_failed(claimed, "r", "m")
     assert not journal.release(claimed, "m", later())
@@ -124,7 +124,7 @@ def test_an_image_that_kills_its_worker_does_not_circle(
 
 def test_fresh_claims_are_left_alone(journal: Journal, upkeep: Upkeep, claimed: JournalEntry) -> None:
     upkeep.restore_stale(LONG_AGO, maximum_attempts=3)
-    assert journal.mark_reported(claimed, Finding(RESULT, "d", {}))
+    assert journal.mark_reported(claimed, Finding(RESULT, {}))
 
 
 def test_a_released_claim_waits_until_it_is_due(
@@ -163,7 +163,7 @@ def test_retention_takes_what_is_done_and_nothing_else(
     assert rejected is not None
     assert reported is not None
     journal.mark_rejected(rejected, "lateral-view", "m")
-    journal.mark_reported(reported, Finding(RESULT, "d", {"A": "v"}))
+    journal.mark_reported(reported, Finding(RESULT, {"A": "v"}))
     assert upkeep.finished_before(later()) == ("1.1",)
     assert upkeep.finished_before(LONG_AGO) == ()
     assert upkeep.retire("1.1", lambda: None)

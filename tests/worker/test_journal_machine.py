@@ -17,7 +17,17 @@ from sqlalchemy.orm import Session
 
 from dicom_node.commitment_report import CommitmentResult
 from dicom_node.instance import ReceivedInstance
-from tests.worker.journal_model import RESULT, STORED, UNDER_WAY, Clock, Known, Sending, answer
+from tests.worker.journal_model import (
+    ALGORITHMS,
+    RESULTS,
+    STORED,
+    UNDER_WAY,
+    Clock,
+    Known,
+    Place,
+    Sending,
+    answer,
+)
 from worker import deliveries as deliveries_module
 from worker import journal as journal_module
 from worker import reprocessing as reprocessing_module
@@ -32,6 +42,8 @@ from worker.upkeep import Upkeep
 
 UIDS = ("1.2.1", "1.2.2")
 DESTINATIONS = ("A", "B")
+PLACES = tuple((destination, algorithm) for destination in DESTINATIONS for algorithm in ALGORITHMS)
+"""So that the first two are one destination's, the first three those of a destination more, ..."""
 MAXIMUM_ATTEMPTS = 3
 CLAIM_TIMEOUT = timedelta(seconds=300)
 ENDED = {EntryStatus.STORED, EntryStatus.COMMITTED, EntryStatus.REJECTED, EntryStatus.FAILED}
@@ -82,7 +94,7 @@ class JournalMachine(RuleBasedStateMachine):
     @rule(
         uid=uids,
         how=st.sampled_from(["reported", "rejected", "failed", "released", "uncounted"]),
-        to=st.integers(1, 2),
+        to=st.integers(1, len(PLACES)),
         variant=st.sampled_from(["v", "w"]),
     )
     def close(self, uid: str, how: str, to: int, variant: str = "v") -> None:
@@ -93,7 +105,7 @@ class JournalMachine(RuleBasedStateMachine):
         assert self._close(claim, how, to, variant)
         known.old.append(claim)
         if how == "reported":
-            known.report(DESTINATIONS[:to], variant)
+            known.report(PLACES[:to], variant)
         elif how in ("released", "uncounted"):
             known.status = EntryStatus.RECEIVED
             known.attempts -= how == "uncounted"
@@ -106,12 +118,16 @@ class JournalMachine(RuleBasedStateMachine):
         for known in self.known.values():
             for claim in known.old[-1:]:
                 for how in ("reported", "rejected", "failed", "released"):
-                    assert not self._close(claim, how, 2)
+                    assert not self._close(claim, how, len(PLACES))
 
     def _close(self, claim: JournalEntry, how: str, to: int, variant: str = "v") -> bool:
         if how == "reported":
-            wanted = dict.fromkeys(DESTINATIONS[:to], variant)
-            return self.journal.mark_reported(claim, Finding(RESULT, "d", wanted))
+            findings = [
+                Finding(record, {place[0]: variant for place in PLACES[:to] if place[1] == name})
+                for name, record in RESULTS.items()
+                if name in {algorithm for _, algorithm in PLACES[:to]}
+            ]
+            return self.journal.mark_reported(claim, *findings)
         if how == "rejected":
             return self.journal.mark_rejected(claim, "lateral-view", "m")
         if how == "failed":
@@ -136,7 +152,7 @@ class JournalMachine(RuleBasedStateMachine):
     def claim_delivery(self, uid: str) -> None:
         delivery = self.deliveries.claim(uid)
         if delivery is not None:
-            sending = self.known[uid].sendings[delivery.destination]
+            sending = self.known[uid].sendings[delivery.destination, delivery.algorithm]
             assert sending.status is DeliveryStatus.PENDING
             assert sending.claim is None
             assert delivery.variant == sending.variant
@@ -144,12 +160,12 @@ class JournalMachine(RuleBasedStateMachine):
 
     @rule(
         uid=uids,
-        destination=st.sampled_from(DESTINATIONS),
+        place=st.sampled_from(PLACES),
         status=st.sampled_from(["STORED", "FAILED", "PENDING"]),
         asks=st.booleans(),
     )
-    def settle(self, uid: str, destination: str, status: str, asks: bool) -> None:
-        sending = self._sending(uid, destination)
+    def settle(self, uid: str, place: Place, status: str, asks: bool) -> None:
+        sending = self._sending(uid, place)
         if sending is None or sending.claim is None:
             return
         claim, sending.claim = sending.claim, None
@@ -166,10 +182,10 @@ class JournalMachine(RuleBasedStateMachine):
                     assert not self._settle(claim, DeliveryStatus.FAILED, False)
                     assert not self._settle(claim, DeliveryStatus.PENDING, False)
 
-    @rule(uid=uids, destination=st.sampled_from(DESTINATIONS))
-    def stored_late(self, uid: str, destination: str) -> None:
+    @rule(uid=uids, place=st.sampled_from(PLACES))
+    def stored_late(self, uid: str, place: Place) -> None:
         """What a destination has taken counts, whoever brought it there."""
-        sending = self._sending(uid, destination)
+        sending = self._sending(uid, place)
         if sending is None or not sending.old:
             return
         settled = self._settle(sending.old[-1], DeliveryStatus.STORED, False)
@@ -184,8 +200,8 @@ class JournalMachine(RuleBasedStateMachine):
         settlement = Settlement(status, "m", stored=STORED, asks_commitment=asks)
         return self.deliveries.settle(claim, settlement, due_at)
 
-    def _sending(self, uid: str, destination: str) -> Sending | None:
-        return self.known[uid].sendings.get(destination) if uid in self.known else None
+    def _sending(self, uid: str, place: Place) -> Sending | None:
+        return self.known[uid].sendings.get(place) if uid in self.known else None
 
     @rule(destination=st.sampled_from(DESTINATIONS), reached=st.booleans())
     def note(self, destination: str, reached: bool) -> None:
@@ -200,7 +216,7 @@ class JournalMachine(RuleBasedStateMachine):
     def claim_commitment(self, uid: str) -> None:
         request = self.deliveries.claim_commitment(uid)
         if request is not None:
-            sending = self.known[uid].sendings[request.destination]
+            sending = self.known[uid].sendings[request.destination, request.algorithm]
             assert (sending.status, sending.asks) == (DeliveryStatus.STORED, True)
             assert request.stored == STORED
             self.known[uid].requests.append(request)
@@ -219,7 +235,7 @@ class JournalMachine(RuleBasedStateMachine):
         known = self.known[uid]
         request = known.requests[-1]
         result = answer(request, word)
-        sending = known.sendings[request.destination]
+        sending = known.sendings[request.destination, request.algorithm]
         before = sending.status
         delivery = self.deliveries.record_commitment(result)
         assert delivery is not None
@@ -294,7 +310,7 @@ class JournalMachine(RuleBasedStateMachine):
     def reprocess_whole(self, uid: str, variant: str) -> None:
         self.reprocess(uid)
         self.claim(uid)
-        self.close(uid, "reported", 2, variant)
+        self.close(uid, "reported", len(PLACES), variant)
 
     @rule(failed=st.booleans())
     def purge(self, failed: bool) -> None:
@@ -343,7 +359,7 @@ class JournalMachine(RuleBasedStateMachine):
     def the_clock_is_set_back(self, seconds: int) -> None:
         self.clock.seconds -= seconds
 
-    @rule(uid=uids, to=st.integers(1, 2), asks=st.booleans())
+    @rule(uid=uids, to=st.integers(1, len(PLACES)), asks=st.booleans())
     def go_on(self, uid: str, to: int, asks: bool) -> None:
         known = self.known.get(uid)
         if known is None:
@@ -353,8 +369,8 @@ class JournalMachine(RuleBasedStateMachine):
         elif known.status is EntryStatus.SCORING:
             self.close(uid, "reported", to)
         elif any(sending.claim for sending in known.sendings.values()):
-            for destination in DESTINATIONS:
-                self.settle(uid, destination, "STORED", asks)
+            for place in PLACES:
+                self.settle(uid, place, "STORED", asks)
         elif known.status is EntryStatus.REPORTED:
             self.claim_delivery(uid)
         elif not known.requests:
@@ -365,7 +381,7 @@ class JournalMachine(RuleBasedStateMachine):
     @rule(uid=uids)
     def go_on_further(self, uid: str) -> None:
         for _ in range(3):
-            self.go_on(uid, 2, True)
+            self.go_on(uid, len(PLACES), True)
 
     # what holds at all times
 
@@ -376,8 +392,8 @@ class JournalMachine(RuleBasedStateMachine):
         for uid, known in self.known.items():
             assert entries[uid].status is known.status
             assert entries[uid].attempts == known.attempts
-            found = {one.destination: one.status for one in self.history.deliveries(uid)}
-            assert found == {name: sending.status for name, sending in known.sendings.items()}
+            found = {(one.destination, one.algorithm): one.status for one in self.history.deliveries(uid)}
+            assert found == {place: sending.status for place, sending in known.sendings.items()}
 
     @invariant()
     def states_agree(self) -> None:
@@ -393,12 +409,12 @@ class JournalMachine(RuleBasedStateMachine):
             overdue = self.upkeep.take_overdue(self.now() - timedelta(seconds=60))
             for uid in overdue.to_score:
                 self.claim(uid)
-                self.close(uid, "reported", 2)
+                self.close(uid, "reported", len(PLACES))
             for uid in {*overdue.to_deliver, *overdue.to_score}:
-                for _destination in DESTINATIONS:
+                for _place in PLACES:
                     self.claim_delivery(uid)
-                    for destination in DESTINATIONS:
-                        self.settle(uid, destination, "STORED", False)
+                    for place in PLACES:
+                        self.settle(uid, place, "STORED", False)
             for destination in DESTINATIONS:
                 self.deliveries.note_reached(destination)
         assert {known.status for known in self.known.values()} <= ENDED

@@ -139,11 +139,11 @@ def test_a_film_that_is_not_assessable_is_nothing_to_compare_with(films: Films, 
 
     algorithm = fixed_scorer.algorithm
     films.scoring = replace(
-        films.scoring, scorer=_Says(algorithm, NotAssessable, NotAssessableReason.NO_LUNGS)
+        films.scoring, scorers=(_Says(algorithm, NotAssessable, NotAssessableReason.NO_LUNGS),)
     )
     first = films.send(StudyDate="20260101")
     assert films.record(first)["outcome"] == "not-assessable"
-    films.scoring = replace(films.scoring, scorer=fixed_scorer)
+    films.scoring = replace(films.scoring, scorers=(fixed_scorer,))
     assert films.record(films.send(StudyDate="20260103"))["priors"] == []
 
 

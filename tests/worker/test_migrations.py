@@ -27,6 +27,7 @@ from worker.reprocessing import Reprocessing
 from worker.schema import Base
 from worker.upkeep import Upkeep
 
+RESULT = {"algorithm": "two-stage", "algorithm_digest": "e" * 64, "outcome": "scored", "score": 2}
 SR = "1.2.840.10008.5.1.4.1.1.88.33"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 STATES = {
@@ -113,7 +114,7 @@ def test_every_image_is_where_it_was_and_goes_on(old: Engine) -> None:
 
     claimed = journal.claim("1.1")
     assert claimed is not None
-    assert journal.mark_reported(claimed, Finding({"outcome": "scored"}, "e" * 64, {"PACS": "new"}))
+    assert journal.mark_reported(claimed, Finding(RESULT, {"PACS": "new"}))
 
     delivery = deliveries.claim("1.2")
     assert delivery is not None
@@ -131,7 +132,7 @@ def test_every_image_is_where_it_was_and_goes_on(old: Engine) -> None:
     assert Reprocessing(old).start("1.4") is None
     claimed = journal.claim("1.4")
     assert claimed is not None
-    assert journal.mark_reported(claimed, Finding({"outcome": "scored"}, "e" * 64, {"PACS": "new"}))
+    assert journal.mark_reported(claimed, Finding(RESULT, {"PACS": "new"}))
     assert state(old, "1.4") == EntryStatus.REPORTED
     assert History(old).reports("1.4") == History(old).assessments() == ()
 

@@ -51,12 +51,16 @@ def folder(tmp_path: Path, sample_films: list[Path], make_film: Callable[..., by
     return folder
 
 
+def score_all(files: Iterable[Path], *arguments: Any) -> list[OfflineResult]:
+    return [result for results in score_files(files, *arguments) for result in results]
+
+
 def by_name(results: Iterable[OfflineResult], folder: Path) -> dict[str, dict[str, Any]]:
     return {str(result.path.relative_to(folder)): result.record for result in results}
 
 
 def test_each_file_gets_its_own_outcome(folder: Path, fixed_scorer: Any) -> None:
-    records = by_name(score_files(find_files([folder]), fixed_scorer), folder)
+    records = by_name(score_all(find_files([folder]), [fixed_scorer]), folder)
     outcomes = {name: (record["outcome"], record["reason"]) for name, record in records.items()}
     assert outcomes == {
         "film.dcm": ("scored", None),
@@ -73,7 +77,7 @@ def test_reports_and_pictures_are_written_under_different_names(
     folder: Path, fixed_scorer: Any, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    list(score_files(find_files([folder]), fixed_scorer, OutputFolder(out, ReportSettings())))
+    score_all(find_files([folder]), [fixed_scorer], OutputFolder(out, ReportSettings()))
     assert {path.suffixes[-1] for path in out.iterdir()} == {".dcm", ".png"}
     assert len(list(out.glob("film*.sr.dcm"))) == len(list(out.glob("film*.sc.dcm"))) == 2
     assert (out / "picture.png").exists()
@@ -82,7 +86,7 @@ def test_reports_and_pictures_are_written_under_different_names(
 
 
 def test_csv_has_a_line_an_image(folder: Path, fixed_scorer: Any, tmp_path: Path) -> None:
-    results = list(score_files(find_files([folder]), fixed_scorer))
+    results = score_all(find_files([folder]), [fixed_scorer])
     write_csv(results, tmp_path / "scores.csv")
     with (tmp_path / "scores.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -168,7 +172,7 @@ def test_films_of_one_patient_are_compared_in_the_order_of_acquisition(
     write_film("h.dcm", 2, StudyDate="20260120", PatientID="")
     out = tmp_path / "out"
     files = find_files([tmp_path / "series"])
-    results = list(score_files(files, GreyScorer(), OutputFolder(out, ReportSettings(objects=("sr",)))))
+    results = score_all(files, [GreyScorer()], OutputFolder(out, ReportSettings(objects=("sr",))))
     assert scores(results) == [
         ("a.dcm", 5, 3),
         ("b.dcm", 3, None),
@@ -186,7 +190,7 @@ def test_films_of_one_patient_are_compared_in_the_order_of_acquisition(
     assert [zone["fraction"] for zone in latest["change"]["zones"]] == [0, 0, 1, 1, 1, 0]
     # What a report is compared with is part of its identity.
     alone = tmp_path / "alone"
-    list(score_files(files[:2], GreyScorer(), OutputFolder(alone, ReportSettings(objects=("sr",)))))
+    score_all(files[:2], [GreyScorer()], OutputFolder(alone, ReportSettings(objects=("sr",))))
     same = [
         dcmread(alone / f"{name}.sr.dcm").SOPInstanceUID == dcmread(out / f"{name}.sr.dcm").SOPInstanceUID
         for name in "ab"
@@ -202,14 +206,14 @@ def test_copies_and_films_of_one_moment_are_not_their_own_priors(
     write_film("b.dcm", 1, SOPInstanceUID=same)
     write_film("c.dcm", 4)
     write_film("d.dcm", 2, StudyDate="20260301")
-    results = list(score_files(find_files([tmp_path / "series"]), GreyScorer()))
+    results = score_all(find_files([tmp_path / "series"]), [GreyScorer()])
     assert [len(result.record["priors"]) for result in results] == [0, 0, 0, 2]
 
 
 def test_the_latest_priors_are_told_and_no_more(write_film: Callable[..., Path], tmp_path: Path) -> None:
     for day in range(1, MOST + 4):
         write_film(f"{day:02}.dcm", day % 7, StudyDate=f"202601{day:02}")
-    *_, last = score_files(find_files([tmp_path / "series"]), GreyScorer())
+    *_, last = score_all(find_files([tmp_path / "series"]), [GreyScorer()])
     told = [prior["acquired_at"][8:10] for prior in last.record["priors"]]
     assert told == [f"{day:02}" for day in range(3, MOST + 3)]
 
@@ -221,7 +225,7 @@ def test_a_film_without_a_score_is_nobodys_prior(
     write_film("b.dcm", 2, StudyDate="20260102", BodyPartExamined="HAND")
     (tmp_path / "series" / "c.dcm").write_bytes(make_film(StudyDate="20260103")[:700])
     write_film("d.dcm", 3, StudyDate="20260104")
-    results = list(score_files(find_files([tmp_path / "series"]), GreyScorer()))
+    results = score_all(find_files([tmp_path / "series"]), [GreyScorer()])
     outcomes = [result.record["outcome"] for result in results]
     assert outcomes == ["scored", "not-eligible", "not-eligible", "scored"]
     assert results[-1].record["change"]["since"] == "2026-01-01T12:00:00"
@@ -239,7 +243,7 @@ def test_another_algorithm_is_told_and_not_compared(write_film: Callable[..., Pa
                 return replace(result, algorithm=replace(result.algorithm, name="another"))
             return result
 
-    _, later = score_files(find_files([tmp_path / "series"]), Alternating())
+    _, later = score_all(find_files([tmp_path / "series"]), [Alternating()])
     assert [prior["algorithm"] for prior in later.record["priors"]] == ["another"]
     assert later.record["change"] is None
 
@@ -278,9 +282,9 @@ def test_memory_stays_small_for_many_files(write_film: Callable[..., Path], tmp_
             content.replace(b"SYNTHETIC", b"P%08d" % (number // 5))
         )
     files = find_files([film.parent])
-    list(score_files(files[:5], GreyScorer()))
+    score_all(files[:5], [GreyScorer()])
     tracemalloc.start()
-    for _ in score_files(files, GreyScorer()):
+    for _ in score_files(files, [GreyScorer()]):
         pass
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
@@ -289,7 +293,7 @@ def test_memory_stays_small_for_many_files(write_film: Callable[..., Path], tmp_
 
 def test_objects_are_chosen_by_kind(write_film: Callable[..., Path], tmp_path: Path) -> None:
     film, out = write_film("film.dcm", 1), tmp_path / "out"
-    list(score_files([film], GreyScorer(), open_output(out, "SC", grade_severity=False)))
+    score_all([film], [GreyScorer()], open_output(out, "SC", grade_severity=False))
     assert {path.name for path in out.iterdir()} == {"film.png", "film.sc.dcm"}
     for wrong in ("sr,sx", ",", ""):
         with pytest.raises(SettingsError, match="sr, sc, gsps, seg"):
@@ -300,7 +304,7 @@ def test_a_folder_that_cannot_be_written_is_told(write_film: Callable[..., Path]
     blocked = tmp_path / "file"
     blocked.write_text("")
     film = write_film("film.dcm", 1)
-    (result,) = score_files([film], GreyScorer(), OutputFolder(blocked / "out", ReportSettings()))
+    (result,) = score_all([film], [GreyScorer()], OutputFolder(blocked / "out", ReportSettings()))
     assert result.record["outcome"] == "error"
     assert "cannot be written" in result.record["message"]
     assert issubclass(UnwritableFile, Exception)
@@ -309,7 +313,7 @@ def test_a_folder_that_cannot_be_written_is_told(write_film: Callable[..., Path]
 def test_csv_tells_the_change(write_film: Callable[..., Path], tmp_path: Path) -> None:
     write_film("a.dcm", 1)
     write_film("b.dcm", 2, StudyDate="20260102")
-    write_csv(score_files(find_files([tmp_path / "series"]), GreyScorer()), tmp_path / "scores.csv")
+    write_csv(score_all(find_files([tmp_path / "series"]), [GreyScorer()]), tmp_path / "scores.csv")
     with (tmp_path / "scores.csv").open(newline="", encoding="utf-8") as file:
         first, second = csv.DictReader(file)
     names = ["change_since", "score_change", "fraction_change", "right_middle_fraction_change"]

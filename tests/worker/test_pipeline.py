@@ -106,7 +106,7 @@ def test_every_step_twice_changes_nothing(
             score(uid, scoring)
             deliver(uid, delivering)
     assert len(loopback_pacs.files) == 2
-    assert scoring.scorer.calls == 1
+    assert scoring.scorers[0].calls == 1
     assert scoring.doorbell.score == [uid]
 
 
@@ -175,7 +175,7 @@ def test_what_is_not_eligible_is_rejected_with_a_reason(
     score(film.sop_instance_uid, scoring)
     assert status(history, film.sop_instance_uid) == (EntryStatus.REJECTED, reason)
     assert scoring.doorbell.deliver == []
-    assert scoring.scorer.calls == 0
+    assert scoring.scorers[0].calls == 0
     entry = history.entry(film.sop_instance_uid)
     assert entry is not None
     assert "Synthetic" not in str(entry.message)
@@ -273,7 +273,7 @@ def test_a_pacs_that_is_down_is_tried_again_without_scoring_again(
     deliver(reported, delivering)
     assert status(history, reported)[0] is EntryStatus.STORED
     assert len(loopback_pacs.files) == 2
-    assert scoring.scorer.calls == 1
+    assert scoring.scorers[0].calls == 1
 
 
 def test_a_pacs_that_is_down_for_good_ends_in_a_visible_failure(

@@ -36,19 +36,19 @@ def keep(priors: Priors, *results: PriorResult, source: str = "", made_at: str =
 
 def test_a_result_comes_back_as_it_was_kept(priors: Priors) -> None:
     patient = keep(priors, result("1.1"))
-    assert priors.before(patient, NOON + timedelta(seconds=1), "1.2") == (result("1.1"),)
+    assert priors.before(patient, NOON + timedelta(seconds=1), "1.2", "two-stage") == (result("1.1"),)
 
 
 def test_only_what_was_taken_before_counts_and_never_the_radiograph_itself(priors: Priors) -> None:
     patient = keep(priors, result("1.1"), result("1.2", NOON + timedelta(hours=1)), result("1.3"))
-    assert priors.before(patient, NOON, "1.9") == ()
-    found = priors.before(patient, NOON + timedelta(hours=1), "1.3")
+    assert priors.before(patient, NOON, "1.9", "two-stage") == ()
+    found = priors.before(patient, NOON + timedelta(hours=1), "1.3", "two-stage")
     assert [prior.sop_instance_uid for prior in found] == ["1.1"]
 
 
 def test_the_latest_results_oldest_first(priors: Priors) -> None:
     patient = keep(priors, *(result(f"1.{day}", NOON + timedelta(days=day)) for day in range(MOST + 3)))
-    found = priors.before(patient, NOON + timedelta(days=365), "9")
+    found = priors.before(patient, NOON + timedelta(days=365), "9", "two-stage")
     assert [prior.sop_instance_uid for prior in found] == [f"1.{day}" for day in range(3, MOST + 3)]
 
 
@@ -58,12 +58,12 @@ def test_the_latest_results_oldest_first(priors: Priors) -> None:
 )
 def test_another_patient_has_none_of_them(priors: Priors, other: PatientIdentity) -> None:
     keep(priors, result("1.1"))
-    assert priors.before(priors.pseudonym(other), datetime.max, "9") == ()
+    assert priors.before(priors.pseudonym(other), datetime.max, "9", "two-stage") == ()
 
 
 def test_our_own_result_counts_before_one_that_was_told(priors: Priors) -> None:
     def score() -> int:
-        (found,) = priors.before(patient, datetime.max, "9")
+        (found,) = priors.before(patient, datetime.max, "9", "two-stage")
         return found.score
 
     patient = keep(priors, result("1.1", score=2), source="PACS", made_at="20260101120000")
@@ -81,7 +81,9 @@ def test_our_own_result_counts_before_one_that_was_told(priors: Priors) -> None:
 
 def test_another_algorithms_result_stands_beside_it(priors: Priors) -> None:
     patient = keep(priors, result("1.1"), result("1.1", algorithm="bs-net", score_max=18))
-    assert len(priors.before(patient, datetime.max, "9")) == 2
+    for name, most in (("two-stage", 6), ("bs-net", 18)):
+        (found,) = priors.before(patient, datetime.max, "9", name)
+        assert (found.algorithm, found.score_max) == (name, most)
 
 
 def test_one_key_however_many_ask_for_it_first(engine: Engine) -> None:
@@ -106,7 +108,7 @@ def test_two_processes_tell_of_the_same_result_at_once(engine: Engine) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(Priors(engine).before(Priors(engine).pseudonym(ANNA), datetime.max, "9")) == 1
+    assert len(Priors(engine).before(Priors(engine).pseudonym(ANNA), datetime.max, "9", "two-stage")) == 1
 
 
 def test_nothing_in_it_names_the_patient(priors: Priors, engine: Engine) -> None:
@@ -140,6 +142,6 @@ def test_an_archives_answer_is_good_for_a_while(priors: Priors, engine: Engine) 
 def test_results_are_forgotten_when_their_time_is_over(priors: Priors, upkeep: Upkeep) -> None:
     patient = keep(priors, result("1.1"))
     upkeep.forget_results_before(datetime.now(UTC) - timedelta(hours=1))
-    assert len(priors.before(patient, datetime.max, "9")) == 1
+    assert len(priors.before(patient, datetime.max, "9", "two-stage")) == 1
     upkeep.forget_results_before(datetime.now(UTC) + timedelta(hours=1))
-    assert priors.before(patient, datetime.max, "9") == ()
+    assert priors.before(patient, datetime.max, "9", "two-stage") == ()

@@ -28,7 +28,7 @@ from worker.spool import Spool
 from worker.stages import Delivering, Route, Scoring
 from worker.upkeep import Upkeep
 
-RESULT = {"outcome": "scored", "score": 3}
+RESULT = {"algorithm": "two-stage", "algorithm_digest": "d", "outcome": "scored", "score": 3}
 SR, SC = "1.2.840.10008.5.1.4.1.1.88.33", "1.2.840.10008.5.1.4.1.1.7"
 STORED = Settlement(DeliveryStatus.STORED, "fine", stored=((SC, "2.25.1"),))
 ASKS = replace(STORED, asks_commitment=True)
@@ -50,7 +50,7 @@ class Steps:
     def report(self, variant: str) -> bool:
         claimed = self.journal.claim(UID)
         assert claimed is not None
-        return self.journal.mark_reported(claimed, Finding(RESULT, "d", {"A": variant}))
+        return self.journal.mark_reported(claimed, Finding(RESULT, {"A": variant}))
 
     def send(self) -> Delivery:
         delivery = self.deliveries.claim(UID)
@@ -142,7 +142,7 @@ def test_a_word_on_the_report_being_replaced_takes_the_image_from_nobody(steps: 
     )
     steps.deliveries.record_commitment(word)
     assert steps.state == (EntryStatus.SCORING, None)
-    assert steps.journal.mark_reported(claimed, Finding(RESULT, "d", {"A": "w"}))
+    assert steps.journal.mark_reported(claimed, Finding(RESULT, {"A": "w"}))
     assert (steps.delivery.variant, steps.delivery.status) == ("w", DeliveryStatus.PENDING)
 
 
@@ -158,7 +158,7 @@ def test_a_word_on_a_replaced_report_says_nothing_of_the_new_one(steps: Steps) -
     word = CommitmentResult(old.transaction_uid, frozenset({"2.25.1"}), {})
     assert steps.deliveries.record_commitment(word) is not None
     assert (steps.delivery.status, steps.delivery.due_at) == (DeliveryStatus.STORED, None)
-    assert steps.history.story(UID)[-1][1] == "A: a word on a replaced report"
+    assert steps.history.story(UID)[-1][1] == "A, two-stage: a word on a replaced report"
 
 
 def test_a_failure_while_scoring_again_is_taken_up_at_scoring(steps: Steps, engine: Engine) -> None:
@@ -249,7 +249,7 @@ def again(
     uid: str, scoring: Scoring, delivering: Delivering, reprocessing: Reprocessing, scorer: Any = None
 ) -> None:
     assert reprocessing.start(uid) is None
-    score(uid, replace(scoring, scorer=scorer) if scorer else scoring)
+    score(uid, replace(scoring, scorers=(scorer,)) if scorer else scoring)
     deliver(uid, delivering)
 
 
@@ -261,7 +261,7 @@ def test_another_model_makes_a_successor_that_names_its_predecessor(
     history: History,
     loopback_pacs: Any,
 ) -> None:
-    again(stored, scoring, delivering, reprocessing, OtherScorer(scoring.scorer))
+    again(stored, scoring, delivering, reprocessing, OtherScorer(scoring.scorers[0]))
     first, second = reports(loopback_pacs)
     assert predecessors(first) == []
     assert predecessors(second) == [first.SOPInstanceUID]
@@ -277,8 +277,12 @@ def test_another_model_makes_a_successor_that_names_its_predecessor(
     ]
     entry = history.entry(stored)
     assert entry is not None
-    assert (entry.status, entry.algorithm_digest) == (EntryStatus.STORED, scoring.scorer.algorithm.digest)
-    assert f"PACS: a new report replaces {second.SOPInstanceUID}" in [
+    assert entry.result is not None
+    assert (entry.status, entry.result["algorithm_digest"]) == (
+        EntryStatus.STORED,
+        scoring.scorers[0].algorithm.digest,
+    )
+    assert f"PACS, two-stage: a new report replaces {second.SOPInstanceUID}" in [
         what for _, what in history.story(stored)
     ]
 
@@ -354,7 +358,7 @@ def test_a_report_that_nobody_took_is_no_predecessor(
     loopback_pacs.statuses = dict.fromkeys(refused, 0xC000)
     deliver(uid, delivering)
     loopback_pacs.statuses = {}
-    again(uid, scoring, delivering, reprocessing, OtherScorer(scoring.scorer))
+    again(uid, scoring, delivering, reprocessing, OtherScorer(scoring.scorers[0]))
     (report,) = reports(loopback_pacs)
     assert predecessors(report) == []
 
@@ -369,7 +373,7 @@ def test_a_report_from_before_there_was_a_list_of_them_is_named_too(
 ) -> None:
     with engine.begin() as connection:
         connection.execute(delete(ReportRow))
-    again(stored, scoring, delivering, reprocessing, OtherScorer(scoring.scorer))
+    again(stored, scoring, delivering, reprocessing, OtherScorer(scoring.scorers[0]))
     first, second = reports(loopback_pacs)
     assert predecessors(second) == [first.SOPInstanceUID]
 
@@ -397,7 +401,7 @@ def test_without_destination_too_a_successor_names_its_predecessor(
     accept(film, scoring.spool, scoring.journal, scoring.doorbell)
     score(uid, nowhere)
     assert reprocessing.start(uid) is None
-    score(uid, replace(nowhere, scorer=OtherScorer(scoring.scorer)))
+    score(uid, replace(nowhere, scorers=(OtherScorer(scoring.scorers[0]),)))
     first, second = history.reports(uid)
     assert second.basis.predecessor == first.reference
     entry = history.entry(uid)
@@ -414,7 +418,7 @@ def test_a_worker_that_dies_while_reprocessing_leaves_one_successor(
     loopback_pacs: Any,
 ) -> None:
     assert reprocessing.start(stored) is None
-    other = replace(scoring, scorer=OtherScorer(scoring.scorer))
+    other = replace(scoring, scorers=(OtherScorer(scoring.scorers[0]),))
     with pytest.raises(SystemExit):
         score(stored, replace(other, journal=_DyingJournal(scoring.journal)))  # type: ignore[arg-type]
     upkeep.restore_stale(datetime.now(UTC) + timedelta(seconds=1), maximum_attempts=3)

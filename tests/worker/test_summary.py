@@ -45,7 +45,13 @@ def test_a_score() -> None:
     record = summarise("1.2", a_result(), ["assumed"], 1.23456, acquired_at=NOW)
     assert record.keys() == KEYS
     assert (record["outcome"], record["score"], record["score_max"]) == ("scored", 6, 6)
-    assert record["zones"][0] == {"side": "right", "level": "upper", "fraction": 0.333, "score": 1}
+    assert record["zones"][0] == {
+        "side": "right",
+        "level": "upper",
+        "fraction": 0.333,
+        "score": 1,
+        "confidence": None,
+    }
     assert (record["fraction"], record["acquired_at"]) == (0.333, "2026-01-09T12:30:00")
     assert (record["algorithm"], record["algorithm_version"]) == ("two-stage", "1")
     assert record["algorithm_digest"] == ALGORITHM.digest

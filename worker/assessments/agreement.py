@@ -14,10 +14,11 @@ from dicom_node.assessment import Verdict
 from dicom_node.own_report import read_prior
 from dicom_node.reading import read_dataset
 from models.result import ZONE_ORDER
+from worker.entry import ALGORITHMS
 from worker.errors import MissingInstance
 
 if TYPE_CHECKING:
-    from worker.entry import JournalEntry, MadeReport, ReaderAssessment
+    from worker.entry import MadeReport, ReaderAssessment
     from worker.history import History
     from worker.spool import Spool
 
@@ -58,8 +59,8 @@ class Judgement:
         What the report says; None where there is no score, or where another algorithm has scored the
         radiograph since and the report's file is gone.
     counts : bool
-        Whether it is the one that counts for its radiograph: a verified one before one that is not, the
-        latest before earlier ones.
+        Whether it is the one that counts for its radiograph and algorithm: a verified one before one that
+        is not, the latest before earlier ones.
     """
 
     noted: ReaderAssessment
@@ -90,11 +91,11 @@ def judgements(history: History, spool: Spool) -> tuple[Judgement, ...]:
     StorageError
         When journal or spool cannot be read.
     """
-    every = history.assessments()
-    final = {one.sop_instance_uid: one for one in sorted(every, key=_weight)}
+    every = [(noted, _report(noted, history)) for noted in history.assessments()]
+    final = {_subject(noted, made): noted for noted, made in sorted(every, key=lambda one: _weight(one[0]))}
     return tuple(
-        Judgement(noted, _judged_result(noted, history, spool), noted is final[noted.sop_instance_uid])
-        for noted in every
+        Judgement(noted, _judged_result(noted, made, history, spool), noted is final[_subject(noted, made)])
+        for noted, made in every
     )
 
 
@@ -149,33 +150,42 @@ def _compared(pairs: Iterable[tuple[int | None, int | None]]) -> dict[str, Any]:
     }
 
 
+def _report(noted: ReaderAssessment, history: History) -> MadeReport | None:
+    return next(
+        (one for one in history.reports(noted.sop_instance_uid) if one.is_named(noted.report_uid)), None
+    )
+
+
+def _subject(noted: ReaderAssessment, made: MadeReport | None) -> tuple[str, str]:
+    return noted.sop_instance_uid, made.algorithm if made else ALGORITHMS[0]
+
+
 def _weight(noted: ReaderAssessment) -> tuple[bool, str, str]:
     told = noted.assessment
     at = told.assessed_at.isoformat() if told.assessed_at else ""
     return told.verified, at, noted.received_at.isoformat()
 
 
-def _judged_result(noted: ReaderAssessment, history: History, spool: Spool) -> Model | None:
+def _judged_result(
+    noted: ReaderAssessment, made: MadeReport | None, history: History, spool: Spool
+) -> Model | None:
     entry = history.entry(noted.sop_instance_uid)
-    made = next((one for one in history.reports(noted.sop_instance_uid) if _is(one, noted.report_uid)), None)
-    if entry is not None and made is not None and made.algorithm_digest != entry.algorithm_digest:
+    if entry is None or made is None:
+        return _in_journal(entry.result if entry else None)
+    record = entry.result_of(made.algorithm)
+    if record is None or record["algorithm_digest"] != made.algorithm_digest:
         return _read_back(made, spool)
-    return None if entry is None else _in_journal(entry)
+    return _in_journal(record)
 
 
-def _is(made: MadeReport, report_uid: str) -> bool:
-    return made.reference is not None and made.reference.sop_instance_uid == report_uid
-
-
-def _in_journal(entry: JournalEntry) -> Model | None:
-    record: Mapping[str, Any] = entry.result or {}
-    if record.get("outcome") != "scored":
+def _in_journal(record: Mapping[str, Any] | None) -> Model | None:
+    if record is None or record.get("outcome") != "scored":
         return None
     zones = tuple(zone["score"] for zone in record["zones"])
     return Model(
         record["algorithm"],
         record.get("algorithm_version") or "",
-        entry.algorithm_digest or "",
+        record["algorithm_digest"],
         Scores(record["score"], record["score_max"], zones),
     )
 

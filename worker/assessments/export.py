@@ -103,7 +103,7 @@ def export_assessments(
         When the spool cannot be read.
     """
     left_out: Counter[str] = Counter()
-    films = 0
+    rows: dict[object, dict[str, object]] = {}
     try:
         images = _prepare(folder)
         with (folder / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
@@ -118,13 +118,14 @@ def export_assessments(
                     continue
                 row = _row(judgement, taken, pseudonym)
                 (images / f"{row['id']}.png").write_bytes(_picture(taken))
-                writer.writerow(row)
-                films += 1
+                # Of a film that two algorithms scored, both schemes' labels stand in one row.
+                rows[row["id"]] = row | rows.get(row["id"], {})
+            writer.writerows(rows.values())
     except OSError as error:
         raise UnusableFolder(
             f"{folder} cannot be written to ({error.strerror}): check folder, rights and free space"
         ) from None
-    return Exported(films, left_out)
+    return Exported(len(rows), left_out)
 
 
 def _prepare(folder: Path) -> Path:

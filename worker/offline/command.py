@@ -13,7 +13,7 @@ from rich.progress import track
 from worker import offline, tables
 from worker.errors import WorkerError
 from worker.offline.output_folder import open_output
-from worker.service import load_scorer
+from worker.service import load_scorers
 from worker.settings import Settings
 
 
@@ -36,21 +36,22 @@ def score_paths(settings: Settings, paths: Sequence[Path], options: ScoreOptions
     WorkerError
         When there is nothing to score, an option is wrong, or a file cannot be written.
     """
-    out = open_output(options.out, options.objects, settings.grade_severity)
+    settings = settings.model_copy(update={"algorithm": options.algorithm or settings.algorithm})
+    several = len(settings.algorithms) > 1
+    out = open_output(options.out, options.objects, settings.grade_severity, by_algorithm=several)
     files = offline.find_files(paths)
     if not files:
         raise WorkerError("no files found there: name DICOM, PNG or JPEG files, or folders that hold some")
-    algorithm = options.algorithm or settings.algorithm
-    scorer = load_scorer(settings.model_copy(update={"algorithm": algorithm}))
+    scorers = load_scorers(settings, explain=out is not None and out.explains)
     stderr = tables.open_console(stderr=True)
     found = track(
-        offline.score_files(files, scorer, out),
+        offline.score_files(files, scorers, out),
         description="scoring",
         total=len(files),
         console=stderr,
         disable=not stderr.is_terminal,
     )
-    results = list(found)
+    results = [result for results in found for result in results]
     _show(results, options.as_json)
     if options.csv_file:
         offline.write_csv(results, options.csv_file)
@@ -62,7 +63,8 @@ def _show(results: Sequence[offline.OfflineResult], as_json: bool) -> None:
     if as_json:
         records = [{"path": str(result.path), **result.record} for result in results]
         click.echo(json.dumps(records, indent=2))
-    elif len(results) == 1:
-        tables.print_zones(console, results[0].record)
+    elif len({result.path for result in results}) == 1:
+        for result in results:
+            tables.print_zones(console, result.record)
     else:
         tables.print_results(console, [(result.path.name, result.record) for result in results])

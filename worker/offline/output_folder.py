@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from dicom_node.instance import OBJECT_KINDS, InstanceReference
 from dicom_node.own_report import reference_of
 from dicom_node.reading import read_dataset
-from dicom_node.rendering import render_overlay
+from dicom_node.rendering import Circumstances, render_explanation, render_overlay
 from dicom_node.report import ReportBasis, ReportSettings, build_report
 from dicom_node.report_context import ReportContext
 from dicom_node.secondary_capture import circumstances_of
+from models.result import SeverityResult
 from worker.errors import SettingsError, WorkerError
 
 if TYPE_CHECKING:
@@ -30,7 +31,9 @@ class UnwritableFile(WorkerError):
     """A file cannot be written."""
 
 
-def open_output(folder: Path | None, objects: str, grade_severity: bool) -> OutputFolder | None:
+def open_output(
+    folder: Path | None, objects: str, grade_severity: bool, *, by_algorithm: bool = False
+) -> OutputFolder | None:
     """Return the folder for ``score --out``, None where none is named.
 
     Parameters
@@ -38,9 +41,11 @@ def open_output(folder: Path | None, objects: str, grade_severity: bool) -> Outp
     folder : pathlib.Path, optional
         Made when needed.
     objects : str
-        Kinds of object, separated by commas: ``sr,sc,gsps,seg``.
+        Kinds of object, separated by commas: ``sr,sc,gsps,seg,map``.
     grade_severity : bool
         As in ``ReportSettings``.
+    by_algorithm : bool
+        Whether several algorithms write there, so that names must tell which.
 
     Raises
     ------
@@ -52,7 +57,7 @@ def open_output(folder: Path | None, objects: str, grade_severity: bool) -> Outp
     if not kinds or named - set(kinds):
         raise SettingsError(f"--objects {objects}: name one or more of {', '.join(OBJECT_KINDS)}")
     form = ReportSettings(grade_severity=grade_severity, objects=kinds)
-    return None if folder is None else OutputFolder(folder, form)
+    return None if folder is None else OutputFolder(folder, form, by_algorithm)
 
 
 class OutputFolder:
@@ -64,12 +69,20 @@ class OutputFolder:
         Made when needed.
     form : ReportSettings
         How objects are written, and which.
+    by_algorithm : bool
+        Whether a name ends in the algorithm's: ``NAME.bs-net.sr.dcm``.
     """
 
-    def __init__(self, folder: Path, form: ReportSettings) -> None:
+    def __init__(self, folder: Path, form: ReportSettings, by_algorithm: bool = False) -> None:
         self._folder = folder
         self._form = form
-        self._taken: set[str] = set()
+        self._by_algorithm = by_algorithm
+        self._taken: dict[str, Path] = {}
+
+    @property
+    def explains(self) -> bool:
+        """Whether explanations are wanted, where a result has one."""
+        return "map" in self._form.objects
 
     def write_picture(self, path: Path, pixels: NDArray[np.float32], result: Result) -> None:
         """Write ``NAME.png``, the result drawn over a picture that has no header.
@@ -79,7 +92,9 @@ class OutputFolder:
         UnwritableFile
             When it cannot be written.
         """
-        self._write_overlay(self._free_name(path), render_overlay(pixels, result))
+        name = self._free_name(path, result)
+        self._write(name, render_overlay(pixels, result))
+        self._write_explanation(name, pixels, result)
 
     def write_report(
         self, path: Path, radiograph: Radiograph, result: Result, basis: ReportBasis
@@ -96,28 +111,39 @@ class OutputFolder:
         UnwritableFile
             When one cannot be written.
         """
-        name = self._free_name(path)
+        name = self._free_name(path, result)
         report = build_report(radiograph, result, self._form, basis)
         context = ReportContext(radiograph, result, self._form, basis)
-        self._write_overlay(name, render_overlay(radiograph.pixels, result, circumstances_of(context)))
+        circumstances = circumstances_of(context)
+        self._write(name, render_overlay(radiograph.pixels, result, circumstances))
+        self._write_explanation(name, radiograph.pixels, result, circumstances)
         with _told_if_unwritable(self._folder):
             for kind, encoded in report.instances.items():
                 (self._folder / f"{name}.{kind}.dcm").write_bytes(encoded)
         encoded_report = report.instances.get("sr")
         return None if encoded_report is None else reference_of(read_dataset(encoded_report))
 
-    def _write_overlay(self, name: str, drawn: NDArray[np.uint8]) -> None:
+    def _write_explanation(
+        self,
+        name: str,
+        pixels: NDArray[np.float32],
+        result: Result,
+        circumstances: Circumstances | None = None,
+    ) -> None:
+        if isinstance(result, SeverityResult) and "map" in self._form.for_result(result).objects:
+            self._write(f"{name}.map", render_explanation(pixels, result, circumstances))
+
+    def _write(self, name: str, drawn: NDArray[np.uint8]) -> None:
         encoded = cv2.imencode(".png", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))[1]
         with _told_if_unwritable(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
             (self._folder / f"{name}.png").write_bytes(encoded.tobytes())
 
-    def _free_name(self, path: Path) -> str:
+    def _free_name(self, path: Path, result: Result) -> str:
         name = path.stem
-        if name in self._taken:
+        if self._taken.setdefault(name, path) != path:
             name = f"{name}-{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
-        self._taken.add(name)
-        return name
+        return f"{name}.{result.algorithm.name}" if self._by_algorithm else name
 
 
 @contextmanager

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,12 +20,13 @@ from dicom_node.prior import PriorResult, ReportBasis, acquired_at, prior_of
 from models.result import ZONE_ORDER, SeverityResult
 from worker.errors import WorkerError
 from worker.offline.series import PICTURE_SUFFIXES, Film, by_patient
-from worker.pipeline import assess, describe
+from worker.pipeline import describe, read_film
 from worker.priors import MOST
 from worker.stages import Scorer
 from worker.summary import refuse, summarise
 
 if TYPE_CHECKING:
+    from dicom_node.pixels import Radiograph
     from worker.offline.output_folder import OutputFolder
 
 _ZONES = tuple(f"{side}_{level}" for side, level in ZONE_ORDER)
@@ -41,7 +43,7 @@ class UnreadableFile(WorkerError):
 
 @dataclass(frozen=True)
 class OfflineResult:
-    """One file's record, ready for JSON, with the path it came from."""
+    """What one algorithm found in one file, ready for JSON, with the path it came from."""
 
     path: Path
     record: dict[str, Any]
@@ -73,39 +75,39 @@ def find_files(paths: Iterable[Path]) -> tuple[Path, ...]:
 
 
 def score_files(
-    files: Iterable[Path], scorer: Scorer, out: OutputFolder | None = None
-) -> Iterator[OfflineResult]:
+    files: Iterable[Path], scorers: Sequence[Scorer], out: OutputFolder | None = None
+) -> Iterator[tuple[OfflineResult, ...]]:
     """Score file after file; one file's trouble becomes its record and ends nothing else.
 
     Films of one patient, told by Patient ID, issuer and birth date, are scored in the order in which they
-    were taken, and the earlier ones are the priors of the later ones.
+    were taken, and an algorithm's results of the earlier ones are its priors of the later ones.
 
     Parameters
     ----------
     files : Iterable of pathlib.Path
         DICOM files, or pictures by their suffix.
-    scorer : Scorer
-        The algorithm.
+    scorers : Sequence of Scorer
+        The algorithms.
     out : OutputFolder, optional
         Where reports and pictures go.
 
     Yields
     ------
-    OfflineResult
-        In the order of ``files``.
+    tuple of OfflineResult
+        For each of ``files`` in order, what each algorithm found; one record alone where none could look.
     """
-    ahead: dict[int, OfflineResult] = {}
+    ahead: dict[int, tuple[OfflineResult, ...]] = {}
     due = 0
     for films in by_patient(files):
-        for film, record in _score_patient(films, scorer, out):
-            ahead[film.position] = OfflineResult(film.path, record)
+        for film, records in _score_patient(films, scorers, out):
+            ahead[film.position] = tuple(OfflineResult(film.path, record) for record in records)
             while due in ahead:
                 yield ahead.pop(due)
                 due += 1
 
 
 def write_csv(results: Iterable[OfflineResult], path: Path) -> None:
-    """Write one line per image: path, outcome, score, fraction and score of every zone, and their change.
+    """Write one line per image and algorithm: path, outcome, score, figures of every zone, and their change.
 
     Raises
     ------
@@ -113,10 +115,11 @@ def write_csv(results: Iterable[OfflineResult], path: Path) -> None:
         When the file cannot be written.
     """
     zones = [f"{zone}_{what}" for zone in _ZONES for what in _FIGURES]
+    confidences = [f"{zone}_confidence" for zone in _ZONES]
     change = ["change_since", *(f"{name}_change" for name in ("score", "fraction", *zones))]
     try:
         with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, ["path", *_FOUND, *zones, *change])
+            writer = csv.DictWriter(file, ["path", *_FOUND, *zones, *change, *confidences])
             writer.writeheader()
             for result in results:
                 writer.writerow({"path": str(result.path), **_csv_row(result.record)})
@@ -143,6 +146,7 @@ def read_picture(path: Path) -> NDArray[np.float32]:
 
 def _csv_row(record: Mapping[str, Any]) -> dict[str, Any]:
     row = {name: record[name] for name in _FOUND} | _zones_in_columns(record["zones"])
+    row |= {f"{zone['side']}_{zone['level']}_confidence": zone["confidence"] for zone in record["zones"]}
     change = record["change"]
     if change is None:
         return row
@@ -159,61 +163,90 @@ def _zones_in_columns(zones: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _score_patient(
-    films: Iterable[Film], scorer: Scorer, out: OutputFolder | None
-) -> Iterator[tuple[Film, dict[str, Any]]]:
+    films: Iterable[Film], scorers: Sequence[Scorer], out: OutputFolder | None
+) -> Iterator[tuple[Film, list[dict[str, Any]]]]:
     """Score films of one patient, oldest first; of one moment, none is another's prior."""
-    known: dict[str, PriorResult] = {}
+    known: dict[str, dict[str, PriorResult]] = defaultdict(dict)
     for film in films:
         at = film.acquired_at
-        priors = [prior for prior in known.values() if at is not None and prior.acquired_at < at]
-        told = None
+        started = time.monotonic()
         try:
-            if film.path.suffix.lower() in PICTURE_SUFFIXES:
-                record = _score_picture(film.path, scorer, out)
-            else:
-                record, told = _score_film(film.path, scorer, tuple(priors[-MOST:]), out)
+            source = _open(film.path)
         except NotEligible as refusal:
-            record = refuse(None, "not-eligible", refusal.reason, refusal.message)
-        except (DicomNodeError, WorkerError) as error:
-            record = refuse(None, "error", "unreadable", str(error))
+            yield film, [refuse(None, "not-eligible", refusal.reason, refusal.message)]
+            continue
         except Exception as error:
-            record = refuse(None, "error", "scoring-error", f"unexpected {describe(error)}")
-        if told is not None:
-            known.setdefault(told.sop_instance_uid, told)
-        yield film, record
+            yield film, [_trouble(error)]
+            continue
+        reading_s = time.monotonic() - started
+        records = []
+        for scorer in scorers:
+            mine = known[scorer.algorithm.name]
+            priors = [prior for prior in mine.values() if at is not None and prior.acquired_at < at]
+            task = _Task(film.path, source, tuple(priors[-MOST:]), reading_s)
+            record, told = _score(task, scorer, out)
+            if told is not None:
+                mine.setdefault(told.sop_instance_uid, told)
+            records.append(record)
+        yield film, records
 
 
-def _score_picture(path: Path, scorer: Scorer, out: OutputFolder | None) -> dict[str, Any]:
-    started = time.monotonic()
+@dataclass(frozen=True)
+class _Task:
+    """A film to be scored: a radiograph, or the pixels of a picture that has no header."""
+
+    path: Path
+    source: Radiograph | NDArray[np.float32]
+    priors: tuple[PriorResult, ...]
+    reading_s: float
+
+
+def _open(path: Path) -> Radiograph | NDArray[np.float32]:
     try:
-        pixels = read_picture(path)
+        return read_picture(path) if path.suffix.lower() in PICTURE_SUFFIXES else read_film(path.read_bytes())
     except OSError as error:
-        raise _unreadable(path, error) from None
+        raise UnreadableFile(f"{path} cannot be read ({error.strerror}): check path and rights") from None
+
+
+def _score(
+    task: _Task, scorer: Scorer, out: OutputFolder | None
+) -> tuple[dict[str, Any], PriorResult | None]:
+    """Return one algorithm's record of a film, and what later films compare with."""
+    try:
+        if isinstance(task.source, np.ndarray):
+            return _score_picture(task, task.source, scorer, out), None
+        return _score_film(task, task.source, scorer, out)
+    except Exception as error:
+        return _trouble(error, scorer.algorithm.name), None
+
+
+def _score_picture(
+    task: _Task, pixels: NDArray[np.float32], scorer: Scorer, out: OutputFolder | None
+) -> dict[str, Any]:
+    started = time.monotonic()
     result = scorer.score(pixels)
-    record = summarise(None, result, (), time.monotonic() - started)
+    record = summarise(None, result, (), task.reading_s + time.monotonic() - started)
     if out is not None:
-        out.write_picture(path, pixels, result)
+        out.write_picture(task.path, pixels, result)
     return record
 
 
 def _score_film(
-    path: Path, scorer: Scorer, priors: tuple[PriorResult, ...], out: OutputFolder | None
+    task: _Task, radiograph: Radiograph, scorer: Scorer, out: OutputFolder | None
 ) -> tuple[dict[str, Any], PriorResult | None]:
     started = time.monotonic()
-    try:
-        encoded = path.read_bytes()
-    except OSError as error:
-        raise _unreadable(path, error) from None
-    radiograph, result = assess(encoded, scorer)
+    result = scorer.score(radiograph.pixels)
     uid, at = str(radiograph.dataset.SOPInstanceUID), acquired_at(radiograph.dataset)
-    basis = ReportBasis(datetime.now(UTC), priors)
-    elapsed_s = time.monotonic() - started
+    basis = ReportBasis(datetime.now(UTC), task.priors)
+    elapsed_s = task.reading_s + time.monotonic() - started
     record = summarise(uid, result, radiograph.warnings, elapsed_s, acquired_at=at, basis=basis)
-    report = None if out is None else out.write_report(path, radiograph, result, basis)
+    report = None if out is None else out.write_report(task.path, radiograph, result, basis)
     if at is None or not isinstance(result, SeverityResult):
         return record, None
     return record, prior_of(uid, at, result, report)
 
 
-def _unreadable(path: Path, error: OSError) -> UnreadableFile:
-    return UnreadableFile(f"{path} cannot be read ({error.strerror}): check path and rights")
+def _trouble(error: Exception, algorithm: str | None = None) -> dict[str, Any]:
+    if isinstance(error, DicomNodeError | WorkerError):
+        return refuse(None, "error", "unreadable", str(error), algorithm)
+    return refuse(None, "error", "scoring-error", f"unexpected {describe(error)}", algorithm)
