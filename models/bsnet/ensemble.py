@@ -33,6 +33,13 @@ class Judgement(NamedTuple):
     region_probabilities: torch.Tensor
     by_attention: dict[Attention, torch.Tensor]
 
+    @property
+    def lungs(self) -> torch.Tensor:
+        """``lung_probability`` where there has to be one; raises ``ValueError`` without a decoder."""
+        if self.lung_probability is None:
+            raise ValueError("networks without a decoder find no lungs")
+        return self.lung_probability
+
 
 class BSNetEnsemble(nn.Module):
     """One network or several; the lungs, the transform and the class probabilities are averaged.

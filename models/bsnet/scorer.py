@@ -149,9 +149,7 @@ class BSNetScorer:
         if not has_contrast(pixels, self.networks.spec.window_percentiles):
             return NotAssessable(self._algorithm, BLANK.reason, BLANK.message, np.zeros(pixels.shape, bool))
         seen = self._look(pixels)
-        lung_probability = seen.answer.lung_probability
-        assert lung_probability is not None  # noqa: S101 - every network here has a decoder
-        lung_map = lung_probability[0, 0].float().cpu().numpy()
+        lung_map = seen.answer.lungs[0, 0].float().cpu().numpy()
         found = lungs_in(Segmentation(lung_map, None, seen.geometry), LUNG_THRESHOLD)
         if isinstance(found.lungs, NoLungs):
             return NotAssessable(self._algorithm, found.lungs.reason, found.lungs.message, found.mask)

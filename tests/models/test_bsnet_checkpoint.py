@@ -180,6 +180,8 @@ def test_the_baseline_s_ensemble() -> None:
     with torch.inference_mode():
         answer = networks(torch.rand(2, 1, 64, 64))
     assert answer.lung_probability is None
+    with pytest.raises(ValueError, match="find no lungs"):
+        _ = answer.lungs
     torch.testing.assert_close(answer.region_probabilities.sum(-1), torch.ones(2, 3, 2))
 
 
