@@ -130,7 +130,7 @@ def write_comparators(out: ReportFolder, sources: Sources, options: argparse.Nam
         If a named table cannot be read.
     """
     folder = options.published or (options.data / "published" if options.data else None)
-    if folder is None or not folder.is_dir() or not (options.data / "manifest.csv").is_file():
+    if folder is None or not (folder / "metadata.csv").is_file() or not options.data:
         out.note("No published 0-6 scores here, so the comparison on the readers' 0-6 scale is left out.")
         return
     own = read_named_tables(options.outcomes)

@@ -1,11 +1,14 @@
 """Measure the shipped weights, or others, on the films of a data folder.
 
     python -m training.evaluate --data DIR --split test [--weights NAME] [--json FILE] [--csv FILE]
+    python -m training.evaluate --data DIR --split test --algorithm bs-net [--predictions FILE]
 
 Prints a table and writes JSON. A label that a film lacks leaves the film out of that figure; a film without
 a score is counted as such, and never as a score of 0; a film whose opacity mask is empty has no Dice.
 Intervals are 95 % bootstrap intervals over patient groups. ``--csv`` writes one row a film, from which
-``python -m training.report`` makes the tables and pictures without scoring anything again.
+``python -m training.report`` makes the tables and pictures without scoring anything again. With BS-Net the
+0-6 score is the T score (regions that are at least 1), ``brixia`` compares with the senior reader, and
+``--predictions`` writes what ``python -m training.brixia`` makes its tables from.
 """
 
 from __future__ import annotations
@@ -26,12 +29,19 @@ from models.errors import CheckpointError
 from models.severity import SeverityScorer
 from training.data.data_folder import add_data_argument
 from training.data.dataset import DataError, Film, read_manifest
+from training.judging.brixia.predictions import prediction_table
+from training.judging.brixia.readings import read_readings
+from training.judging.brixia.summary import brixia_figures
 from training.judging.film_figures import LEGACY_BATCH, Figures, by_group, film_figures, legacy_figures
 from training.judging.film_table import film_table
 from training.judging.scoring import FilmOutcome, score_films
 from training.judging.speed import measure_speed
 
 GROUPS = ("source", "view", "sex", "age")
+ALGORITHMS = ("two-stage", "bs-net")
+OF_TWO_STAGE = ("legacy", "speed", "gallery")
+OF_BS_NET = ("predictions",)
+"""Options that only one of them has."""
 
 
 def evaluate(outcomes: Sequence[FilmOutcome]) -> Figures:
@@ -82,12 +92,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add_data_argument(parser)
     parser.add_argument("--split", choices=("train", "val", "test", "all"), default="test")
-    parser.add_argument("--algorithm", choices=("two-stage",), default="two-stage")
+    parser.add_argument("--algorithm", choices=ALGORITHMS, default="two-stage")
     parser.add_argument(
         "--weights", help="a folder of weights, or the name of a folder beside the shipped ones"
     )
     parser.add_argument("--json", type=Path, help="file to write the figures to")
     parser.add_argument("--csv", type=Path, help="file to write one row per film to")
+    parser.add_argument("--predictions", type=Path, help="bs-net: file to write the table of predictions to")
     parser.add_argument("--films", type=Path, help="file to write one JSON line per film to")
     parser.add_argument("--gallery", type=Path, help="PNG file: the worst films as pictures")
     parser.add_argument("--worst", type=int, default=8, help="how many films the gallery shows (default: 8)")
@@ -125,6 +136,26 @@ def _measure(
     return figures | by_group(table), table
 
 
+def _measure_bsnet(
+    options: argparse.Namespace, films: list[Film], weights: Path | None
+) -> tuple[Figures, pd.DataFrame]:
+    from training.judging.brixia.scoring import score_outcomes  # noqa: PLC0415 - only this needs BS-Net
+
+    outcomes, found, digest = score_outcomes(films, weights)
+    table = film_table(outcomes)
+    figures: Figures = {"split": options.split, "algorithm": digest, **film_figures(table)}
+    # This ranks films by the share of opacity, which BS-Net does not measure.
+    figures.pop("brixia_rank", None)
+    if any(film.brixia_readers for film in films):
+        predictions = prediction_table(read_readings(options.data), next(iter(found.values())))
+        figures["brixia"] = brixia_figures(predictions)
+        if options.predictions:
+            predictions.to_csv(options.predictions, index=False)
+    elif options.predictions:
+        raise DataError("no film was read by the Brixia score, so there are no predictions to write")
+    return figures | by_group(table), table
+
+
 def _write(options: argparse.Namespace, figures: Figures, table: pd.DataFrame) -> None:
     if options.json:
         options.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
@@ -147,18 +178,28 @@ def _line(row: dict[Any, Any]) -> Figures:
     }
 
 
+def _refuse_others_options(options: argparse.Namespace) -> None:
+    other = OF_BS_NET if options.algorithm == "two-stage" else OF_TWO_STAGE
+    given = [f"--{name}" for name in other if getattr(options, name)]
+    if given:
+        sys.exit(f"error: {', '.join(given)}: not for --algorithm {options.algorithm}; leave it out")
+
+
 def main() -> None:
     """Read the command line, score, print, write."""
     options = _parser().parse_args()
-    for path in (options.json, options.csv, options.films, options.gallery):
+    _refuse_others_options(options)
+    for path in (options.json, options.csv, options.films, options.gallery, options.predictions):
         if path is not None and not path.parent.is_dir():
             sys.exit(f"error: there is no folder {path.parent} to write {path.name} into; make it first")
     try:
         films = [film for film in read_manifest(options.data) if options.split in (film.split, "all")]
         if not films:
             sys.exit(f"error: no film of {options.data} is in the split {options.split}; name another split")
-        weights = weights_folder(options.weights)
-        figures, table = _measure(options, films, weights)
+        if options.algorithm == "bs-net":
+            figures, table = _measure_bsnet(options, films, options.weights)
+        else:
+            figures, table = _measure(options, films, weights_folder(options.weights))
     except (DataError, CheckpointError) as error:
         sys.exit(f"error: {error}")
     console = Console()
@@ -176,6 +217,7 @@ def main() -> None:
     if options.gallery:
         from training.judging.figures.gallery import Gallery  # noqa: PLC0415 - Matplotlib takes a second
 
+        weights = weights_folder(options.weights)
         gallery = Gallery(options.worst, options.any_licence)
         try:
             shown = gallery.write(films, table, weights, options.gallery)

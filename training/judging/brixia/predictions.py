@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from training.data.dataset import DataError
-from training.judging.brixia.readings import FILM_NUMBERS, FILM_TEXT, reader_columns, readers
+from training.judging.brixia.readings import FILES, FILM_NUMBERS, FILM_TEXT, reader_columns, readers
 from training.judging.brixia.score import CLASSES, REGIONS
 from training.judging.film_table import COUNTS
 from training.judging.published import read_table
@@ -23,7 +23,7 @@ REGION_COLUMNS = tuple(REGIONS)
 PROBABILITY_COLUMNS = tuple(f"{region}_p{score}" for region in REGIONS for score in range(CLASSES))
 LUNG_COLUMNS = tuple(f"lung_{count}" for count in COUNTS)
 OF_THE_MODEL = ("reason", *REGION_COLUMNS, *PROBABILITY_COLUMNS, *LUNG_COLUMNS, "elapsed_s")
-TEXT = (*(name for name in FILM_TEXT if name != "file"), "reason")
+TEXT = (*FILM_TEXT, "reason")
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,10 @@ def prediction_table(readings: pd.DataFrame, predictions: Sequence[Prediction]) 
     Returns
     -------
     pandas.DataFrame
-        The predicted films in the order of ``readings``: its columns but ``file``, and ``OF_THE_MODEL``.
+        The predicted films in the order of ``readings``: its columns but ``FILES``, and ``OF_THE_MODEL``.
     """
     rows = pd.DataFrame([_row(item) for item in predictions], columns=["id", *OF_THE_MODEL])
-    return _typed(readings.drop(columns="file").merge(rows, on="id", how="inner", validate="1:1"))
+    return _typed(readings.drop(columns=list(FILES)).merge(rows, on="id", how="inner", validate="1:1"))
 
 
 def read_predictions(path: Path, readings: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -101,7 +101,7 @@ def read_predictions(path: Path, readings: pd.DataFrame | None = None) -> pd.Dat
         if readings is None:
             raise DataError(f"{path} holds no readers; name the data with --data too")
         model = [name for name in OF_THE_MODEL if name in table]
-        table = readings.drop(columns="file").merge(table[["id", *model]], on="id", how="inner")
+        table = readings.drop(columns=list(FILES)).merge(table[["id", *model]], on="id", how="inner")
         if table.empty:
             raise DataError(f"no film of {path} is among those of the data; are the names (id) the same?")
     try:

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from training.data.dataset import DataError
 from training.judging.brixia.score import GLOBAL_MAX, REGIONS, parse_regions
 
-FILM_TEXT = ("id", "patient_group", "split", "sex", "finding", "file")
+FILM_TEXT = ("id", "patient_group", "split", "sex", "finding")
+FILES = ("file", "lung_mask")
 FILM_NUMBERS = ("GE", "LO", "readers_0_6")
 CONSENSUS = "consensus"
 """Reader's name of a consensus that comes with the data."""
@@ -40,9 +41,10 @@ def read_readings(path: Path) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        ``FILM_TEXT`` (empty where unknown; without patients each film is a group of its own; ``file`` is the
-        image's path), ``FILM_NUMBERS`` (NaN where unknown), and ``S-A`` to ``S-F`` for every reader S, the
-        most senior first. Films that nobody read are left out.
+        ``FILM_TEXT`` (empty where unknown; without patients each film is a group of its own), ``FILES``
+        (paths of the image and of a drawn lung mask, empty where there is none), ``FILM_NUMBERS`` (NaN where
+        unknown), and ``S-A`` to ``S-F`` for every reader S, the most senior first. Films that nobody read
+        are left out.
 
     Raises
     ------
@@ -133,6 +135,7 @@ def _manifest(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
             "sex": _column(table, "sex"),
             "finding": _column(table, "finding_group"),
             "file": [str(folder / name) for name in _column(table, "file")],
+            "lung_mask": [str(folder / name) if name else "" for name in _column(table, "mask_file")],
             "GE": _number(table, "GE"),
             "LO": _number(table, "LO"),
             "readers_0_6": _number(table, "reader_consensus").where(good),
@@ -201,6 +204,7 @@ def _films(names: pd.Series, folder: Path) -> pd.DataFrame:
             "sex": empty,
             "finding": empty,
             "file": [_image(folder, name) for name in names],
+            "lung_mask": empty,
             **{name: pd.Series(np.nan, index=names.index) for name in FILM_NUMBERS},
         }
     )
