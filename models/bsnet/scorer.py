@@ -213,7 +213,7 @@ def algorithm_id(spec: BSNetSpec) -> AlgorithmId:
         Its parameters are all that changes a result beside the weights.
     """
     low, high = spec.window_percentiles
-    window = "" if spec.preprocessing is Preprocessing.EQUALIZE else f", percentiles {low:g} to {high:g}"
+    window = "" if spec.preprocessing is Preprocessing.EQUALIZE else f", window {low:g} to {high:g} %"
     order = "reduced first" if spec.reduce_first else "at full size"
     return AlgorithmId(
         name=NAME,

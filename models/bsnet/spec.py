@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from models.geometry import Shape
+if TYPE_CHECKING:
+    from models.geometry import Shape
 
 PREACTIVATION_RESNET18 = "preactivation-resnet18"
 """The encoder of the published code, which segmentation-models-pytorch does not have."""
