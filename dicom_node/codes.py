@@ -91,22 +91,25 @@ def _zones(value: str, meaning: str) -> tuple[Code, ...]:
     )
 
 
+BRIXIA_MAX = 18
 TOTAL_SCORE: dict[int, Code] = {
     6: _private("LUNG-SEV-0-6", "Lung opacity score, 0 to 6"),
-    18: _private("BRIXIA-0-18", "Brixia score, 0 to 18"),
+    BRIXIA_MAX: _private("BRIXIA-0-18", "Brixia score, 0 to 18"),
 }
-SCORE_MAX: dict[str, int] = {"two-stage": 6, "bs-net": 18}
+SCORE_MAX: dict[str, int] = {"two-stage": 6, "bs-net": BRIXIA_MAX}
 """Scheme by algorithm, for results without a score."""
 ZONE_SCORE: dict[int, tuple[Code, ...]] = {
     6: _zones("ZONE-SEV", "{} zone score"),
-    18: _zones("BRIXIA", "{} zone Brixia score"),
+    BRIXIA_MAX: _zones("BRIXIA", "{} zone Brixia score"),
 }
+ZONE_CONFIDENCE = _zones("CONFIDENCE", "{} zone score confidence")
+"""Probability that the algorithm gives the score that it reports."""
 LUNG_FRACTION = _private("OPACITY-LUNG", "Lung opacity")
 ZONE_FRACTION = _zones("OPACITY", "{} zone opacity")
 """Opacified share of the area."""
 UNSIDED_ZONE_SCORE: dict[int, Code] = {
     6: _private("ZONE-SEV-0-1", "Lung zone severity score, 0 or 1"),
-    18: _private("BRIXIA-ZONE-0-3", "Brixia score of lung zone, 0 to 3"),
+    BRIXIA_MAX: _private("BRIXIA-ZONE-0-3", "Brixia score of lung zone, 0 to 3"),
 }
 UNSIDED_ZONE_FRACTION = _private("OPACITY-ZONE", "Opacified share of lung zone area")
 """Understood, no longer emitted: the zone is told by finding site and laterality alone."""

@@ -44,12 +44,17 @@ from dicom_node.image_library import image_library
 from dicom_node.instance import derive_uid
 from dicom_node.interval_change import change_answers, history_in_words, total_change, zone_change
 from dicom_node.report_context import ReportContext
-from models.result import NotAssessable, Result, SeverityResult
+from models.result import NotAssessable, Result, SeverityResult, reported_percent
 
 _ZONE_LETTERS = "ABCDEF"
 INTENDED_USE = (
     f"AI result, {RESEARCH_LABEL}. It measures opacity of the lungs on one radiograph, whatever its cause; "
     "it does not name a disease and does not replace the radiologist's reading."
+)
+_THIRDS_SCHEME = "Score scheme: one point for each involved zone, three equal-area thirds a lung, 6 at most."
+_BRIXIA_SCHEME = (
+    "Score scheme: Brixia, six zones of 0 to 3 points, 18 at most: 0 no abnormality, 1 interstitial opacity, "
+    "2 interstitial and alveolar with the interstitial predominating, 3 with the alveolar predominating."
 )
 
 
@@ -112,15 +117,18 @@ def _qualitative_evaluations(context: ReportContext) -> ContainerContentItem:
     """TID 1500 rows 12 to 14: coded answers, then comments."""
     result = context.result
     if isinstance(result, SeverityResult):
-        answers, comment = _answers(context, result), _scheme_in_words(result)
+        answers = _answers(context, result)
+        comment = _BRIXIA_SCHEME if result.score_max == codes.BRIXIA_MAX else _THIRDS_SCHEME
     else:
         answers = [
-            (codes.TOTAL_SCORE[codes.SCORE_MAX.get(result.algorithm.name, 6)], codes.VALUE_INDETERMINATE),
+            (codes.TOTAL_SCORE[context.score_max], codes.VALUE_INDETERMINATE),
             (codes.REASON, codes.NOT_ASSESSABLE_REASON[result.reason]),
             (codes.QUALITY, codes.QUALITY_UNUSABLE),
         ]
         comment = f"No score was given. {result.message}"
-    notes = [*history_in_words(context), *(f"Note: {warning}" for warning in context.warnings)]
+    licence = result.algorithm.licence
+    terms = [f"Licence of the algorithm's weights: {licence}"] if licence else []
+    notes = [*terms, *history_in_words(context), *(f"Note: {warning}" for warning in context.warnings)]
     contains = RelationshipTypeValues.CONTAINS
     container = ContainerContentItem(name=codes.QUALITATIVE_EVALUATIONS, relationship_type=contains)
     container.ContentSequence = ContentSequence(
@@ -188,6 +196,9 @@ def _zone_group(
     if zone.area_px:
         name = codes.ZONE_SCORE[result.score_max][index]
         measurements = [_measurement(context, name, zone.score, codes.SCORE_UNIT)]
+        if zone.confidence is not None:
+            sure = reported_percent(zone.confidence)
+            measurements.append(_measurement(context, codes.ZONE_CONFIDENCE[index], sure, codes.PERCENT))
         if result.measures_opacity:
             percent = zone.percent
             measurements.append(_measurement(context, codes.ZONE_FRACTION[index], percent, codes.PERCENT))
@@ -271,9 +282,3 @@ def _measurement(
         derivation=derivation,
         referenced_images=[SourceImageForMeasurement(header.SOPClassUID, header.SOPInstanceUID)],
     )
-
-
-def _scheme_in_words(result: SeverityResult) -> str:
-    if result.score_max == 18:
-        return "Score scheme: Brixia, six zones of 0 to 3 points, 18 at most."
-    return "Score scheme: one point for each involved zone, three equal-area thirds a lung, 6 at most."

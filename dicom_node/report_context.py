@@ -8,6 +8,7 @@ from functools import cached_property
 
 from pydicom.dataset import Dataset
 
+from dicom_node import codes
 from dicom_node.instance import derive_uid
 from dicom_node.pixels import Radiograph
 from dicom_node.prior import Change, ReportBasis
@@ -41,6 +42,17 @@ class ReportContext:
     def change(self) -> Change | None:
         """How the result differs from the latest comparable one of the same patient."""
         return self.basis.change(self.result) if isinstance(self.result, SeverityResult) else None
+
+    @property
+    def score_max(self) -> int:
+        """Largest total of the scheme, also where there is no score."""
+        if isinstance(self.result, SeverityResult):
+            return self.result.score_max
+        return codes.SCORE_MAX.get(self.result.algorithm.name, 6)
+
+    def series_description(self, what: str) -> str:
+        """Return a Series Description that tells the schemes apart where both stand in one list."""
+        return f"Research: AI {'Brixia' if self.score_max == codes.BRIXIA_MAX else 'lung opacity'} {what}"
 
     @property
     def warnings(self) -> tuple[str, ...]:

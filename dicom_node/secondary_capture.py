@@ -62,12 +62,8 @@ class _Kind:
     derivation: str
 
 
-_OVERLAY = _Kind(
-    "sc", "SC", "Research: AI lung opacity overlay", "Contours and scores drawn by an AI algorithm"
-)
-_MAP = _Kind(
-    "map", "MAP", "Research: AI explanation map", "Parts of the lungs that an AI algorithm's scores rest on"
-)
+_OVERLAY = _Kind("sc", "SC", "overlay", "Contours and scores drawn by an AI algorithm")
+_MAP = _Kind("map", "MAP", "explanation map", "Parts of the lungs that an AI algorithm's scores rest on")
 
 
 def build_secondary_capture(context: ReportContext) -> Dataset:
@@ -149,7 +145,7 @@ def _capture(context: ReportContext, picture: NDArray[np.uint8], kind: _Kind) ->
         study_date=header.StudyDate,
         study_time=header.StudyTime,
         content_qualification=hd.ContentQualificationValues.RESEARCH,
-        series_description=kind.description,
+        series_description=context.series_description(kind.description),
         content_date=moment.date(),
         content_time=moment.time(),
         series_date=moment.date(),

@@ -78,7 +78,7 @@ def build_segmentation(context: ReportContext) -> Dataset:
         content_label="AI_SEVERITY",
         content_description="Lungs and opacity found by an AI, for research",
         content_qualification=hd.ContentQualificationValues.RESEARCH,
-        series_description="Research: AI lung opacity segmentation",
+        series_description=context.series_description("segmentation"),
         content_date=moment.date(),
         content_time=moment.time(),
         series_date=moment.date(),

@@ -58,7 +58,7 @@ def build_structured_report(context: ReportContext) -> Dataset:
         previous_versions=None if predecessor is None else [as_evidence(predecessor)],
         content_qualification=hd.ContentQualificationValues.RESEARCH,
         coding_schemes=[_private_scheme()],
-        series_description="Research: AI lung opacity severity",
+        series_description=context.series_description("severity"),
         content_date=moment.date(),
         content_time=moment.time(),
         series_date=moment.date(),

@@ -66,7 +66,7 @@ def build_presentation_state(context: ReportContext) -> Dataset:
         content_qualification=hd.ContentQualificationValues.RESEARCH,
         graphic_annotations=graphic_annotations(drawn, source),
         graphic_layers=[layer.described(order) for order, layer in enumerate(drawn, 1)],
-        series_description="Research: AI lung opacity outlines",
+        series_description=context.series_description("outlines"),
         series_date=moment.date(),
         series_time=moment.time(),
         specific_character_set=None,

@@ -39,6 +39,8 @@ _TITLES = 5.4
 _SCALE = 4.4
 _PRINT, _PRINT_STEP = 0.85, 1.6
 _ROOM = 100 - 2 * EDGE
+_PANEL = (_ROOM + _GAP) / _PANELS - _GAP
+"""Width of a panel, which a narrow film does not fill."""
 _LINE = 0.0035
 """Width of a lung's outline as a share of the drawn film's long side."""
 _DETAIL = 0.02
@@ -70,8 +72,7 @@ class Panels:
     def of(cls, shape: tuple[int, int]) -> Panels:
         """Place films of ``shape`` (rows, columns)."""
         unit = WIDTH_PX / 100
-        pitch = (_ROOM + _GAP) / _PANELS * unit
-        widest = pitch - _GAP * unit
+        pitch, widest = (_PANEL + _GAP) * unit, _PANEL * unit
         scale = min(widest / shape[1], _TALLEST_FILM_PX / shape[0])
         rows, columns = max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
         first = EDGE * unit + (widest - columns) / 2
@@ -191,15 +192,15 @@ def _draw_titles(pen: Pen, palette: Palette, result: SeverityResult, where: tupl
     """Write above a film which class it is about, and the patient's sides."""
     (panels, number), unit = where, pen.unit
     left, right = panels.lefts[number] / unit, (panels.lefts[number] + panels.columns) / unit
-    middle, room = (left + right) / 2, right - left
+    middle, room = (left + right) / 2, 0.45 * (right - left)
     title, which = (
         _class_in_words(result, number) if number else ("FILM", "zones, from above: A B C and D E F")
     )
-    pen.write(middle, _HEADER + 1.3, title, Words(1.5, palette.text, BOLD, "middle"), room)
-    pen.write(middle, _HEADER + 3.1, which, Words(0.95, palette.muted, align="middle"), room)
+    pen.write(middle, _HEADER + 1.3, title, Words(1.5, palette.text, BOLD, "middle"), _PANEL)
+    pen.write(middle, _HEADER + 3.1, which, Words(0.95, palette.muted, align="middle"), _PANEL)
     baseline = _HEADER + _TITLES - 0.6
-    pen.write(left, baseline, "RIGHT", Words(1.1, palette.text, BOLD))
-    pen.write(right, baseline, "LEFT", Words(1.1, palette.text, BOLD, "right"))
+    pen.write(left, baseline, "RIGHT", Words(1.1, palette.text, BOLD), room)
+    pen.write(right, baseline, "LEFT", Words(1.1, palette.text, BOLD, "right"), room)
 
 
 def _class_in_words(result: SeverityResult, points: int) -> tuple[str, str]:

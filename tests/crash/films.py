@@ -7,7 +7,7 @@ score varies from film to film, and a film takes some tens of milliseconds.
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
 
@@ -138,3 +138,59 @@ def _make_brightness(network: object, threshold: float) -> None:
             parameters[f"decoder.{name}.0.weight"][0, 0, 1, 1] = 1.0
         parameters["segmentation_head.0.weight"][0, 0, 1, 1] = 40.0
         parameters["segmentation_head.0.bias"][0] = -40.0 * threshold
+
+
+def write_bsnet_weights(folder: Path, lungs_above: float = 0.5) -> None:
+    """Write a small BS-Net: what is brighter than a share of the film's range is lung, the rest is chance.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Made if missing.
+    lungs_above : float
+        In [0, 1]; so high that only opacity is brighter, no lungs are found.
+    """
+    import torch
+
+    from models.bsnet.checkpoint import save_bsnet
+    from models.bsnet.network import build_bsnet
+    from models.bsnet.spec import COMPACT, Decoder, Preprocessing
+
+    spec = replace(
+        COMPACT,
+        encoder="resnet18",
+        decoder=Decoder.UNET,
+        input_shape=(96, 96),
+        decoder_channels=(8, 8, 8, 8, 4),
+        pyramid_channels=(8, 8, 8, 8, 16),
+        roi_sizes=(8, 4, 4, 4),
+        preprocessing=Preprocessing.PERCENTILES,
+        window_percentiles=(0.0, 100.0),
+        grey_mean=0.0,
+        grey_std=1.0,
+        training="set by hand for the tests: lungs are what is bright, scores are chance",
+        licence="made for the tests, no licence needed",
+    )
+    torch.manual_seed(3)
+    network = build_bsnet(spec).eval()
+    parameters = dict(network.named_parameters())
+    with torch.no_grad():
+        stem = parameters["encoder.model.conv1.weight"]
+        first = parameters["decoder.nodes.blocks.3.conv1.0.weight"]
+        later = [
+            parameters[f"decoder.nodes.blocks.{block}.0.weight"]
+            for block in ("3.conv2", "4.conv1", "4.conv2")
+        ]
+        head = parameters["decoder.head.0.weight"]
+        for weight in (stem[:1], first, *later, head):
+            weight.zero_()
+        stem[0, 0, 3:5, 3:5] = 0.25
+        first[0, first.shape[1] - stem.shape[0], 1, 1] = 1.0
+        for weight in later:
+            weight[0, 0, 1, 1] = 1.0
+        head[0, 0, 1, 1] = 40.0
+        parameters["decoder.head.0.bias"][0] = -40.0 * lungs_above
+        for judge in network.heads.values():  # so that the regions do not all get the same answer
+            for parameter in judge.parameters():
+                torch.nn.init.normal_(parameter, std=0.5)
+    save_bsnet([network], spec, folder)

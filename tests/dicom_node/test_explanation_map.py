@@ -167,7 +167,7 @@ def test_it_is_a_capture_in_a_series_of_its_own(demo_film, explained_of, report_
     assert len({one.SOPInstanceUID for one in made.values()}) == len(made)
     assert len({one.SeriesInstanceUID for one in made.values()}) == len(made)
     assert explanation.SeriesNumber == SERIES_NUMBERS["map"]
-    assert explanation.SeriesDescription == "Research: AI explanation map"
+    assert explanation.SeriesDescription == "Research: AI Brixia explanation map"
     assert "not for diagnosis" in explanation.DerivationDescription
     assert explanation.DerivationDescription != overlay.DerivationDescription
     assert is_own_result(explanation)

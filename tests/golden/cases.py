@@ -210,7 +210,9 @@ def _explained(result: SeverityResult) -> SeverityResult:
         result,
         algorithm=algorithm,
         opacity_mask=np.zeros((ROWS, COLUMNS), np.bool_),
-        zones=tuple(replace(zone, opacity_area_px=0) for zone in result.zones),
+        zones=tuple(
+            replace(zone, opacity_area_px=0, confidence=0.4 + k / 10) for k, zone in enumerate(result.zones)
+        ),
         explanation=Explanation(maps, facts),
     )
 
