@@ -213,12 +213,20 @@ class PooledHead(nn.Module):
 
     def forward(self, levels: Sequence[torch.Tensor]) -> torch.Tensor:
         """Classify the regions; see ``RegionalHead.forward``."""
+        return self.classify(self.pool(levels))
+
+    def pool(self, levels: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Return the means of the levels over each region, float32 (batch, 6, channels)."""
         sizes = self.roi_sizes or [level.shape[2] for level in levels]
         means = [
             region_crops(level, (side, side)).mean(dim=(3, 4))
             for level, side in zip(levels, sizes, strict=True)
         ]
-        features = self.norm(torch.cat(means, dim=2).flatten(0, 1))
+        return torch.cat(means, dim=2)
+
+    def classify(self, means: torch.Tensor) -> torch.Tensor:
+        """Return logits, float32 (batch, 3, 2, 4), from what ``pool`` returns."""
+        features = self.norm(means.flatten(0, 1))
         logits: torch.Tensor = self.dense(self.dropout(features)).unflatten(0, (-1, len(REGIONS))) + self.bias
         return logits.view(-1, len(ROWS), len(COLUMNS), CLASSES)
 

@@ -65,7 +65,14 @@ def film_batches(
     for start in range(0, len(films), size):
         members = [films[index] for index in order[start : start + size]]
         if len(members) >= 2:
-            yield _joined([_changed(item, augmentation, generator) for item in members])
+            yield changed_batch(members, augmentation, generator)
+
+
+def changed_batch(
+    films: Sequence[BSNetFilm], augmentation: Augmentation, generator: np.random.Generator
+) -> Batch:
+    """Change each film and return them as a batch."""
+    return _joined([_changed(item, augmentation, generator) for item in films])
 
 
 def batch_count(films: int, size: int) -> int:

@@ -18,6 +18,7 @@ from torch import nn
 
 from models.bsnet.checkpoint import save_bsnet
 from models.bsnet.network import BSNet
+from models.bsnet.spec import Pyramid
 from training.bsnet import batches as films_of
 from training.bsnet.films import FilmSets
 from training.bsnet.judging import alignment_figures, lung_figures, score_figures
@@ -29,6 +30,7 @@ from training.bsnet.objectives import (
     lungs_losses,
 )
 from training.bsnet.phases import freeze, parameter_groups, trained_parts
+from training.bsnet.pooled_fit import fit_pooled_heads
 from training.bsnet.settings import PHASES, BSNetTraining, Phase
 from training.data.dataset import DataError
 from training.learning.optimizers import build_optimizer
@@ -131,21 +133,37 @@ def finish(training: BSNetTraining, network: BSNet, out: Path, command: str) -> 
 def _run_phase(run: PhaseRun, network: BSNet) -> None:
     run.folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(run.seed)
-    freeze(network, run.name, keep_statistics=run.training.encoder_weights != "none")
+    kept = run.training.encoder_weights != "none"
+    freeze(network, run.name, frozen=run.phase.frozen, keep_statistics=kept)
+    if run.name == "heads" and run.training.spec.pyramid is Pyramid.POOLED:
+        _fit_heads(run, network)
+        return
     learner = _learner(run, network)
     progress = load_state(run.folder, learner)
     log.info("phase %s, epoch %d of %d", run.name, progress.epoch, run.phase.epochs)
     with RunLog(run.folder, run.phase.epochs, progress.epoch) as run_log:
         while progress.epoch < run.phase.epochs:
             _whole_epoch(run, learner, progress, run_log)
-    save_file(
-        {name: value.contiguous() for name, value in learner.average.state_dict().items()},
-        run.folder / WEIGHTS,
-    )
+    _write(learner.average, run.folder)
+
+
+def _fit_heads(run: PhaseRun, network: BSNet) -> None:
+    started = time.monotonic()
+    figures = fit_pooled_heads(network, run.sets.training, run.training)
+    figures |= score_figures(network.eval(), run.sets.validation)
+    line = {"epoch": 1, "elapsed_s": round(time.monotonic() - started), **figures}
+    with RunLog(run.folder, 1, 0) as run_log:
+        run_log.epoch(line, {"validation": figures})
+    _write(network, run.folder)
+
+
+def _write(network: nn.Module, folder: Path) -> None:
+    tensors = {name: value.contiguous() for name, value in network.state_dict().items()}
+    save_file(tensors, folder / WEIGHTS)
 
 
 def _learner(run: PhaseRun, network: BSNet) -> Learner:
-    groups = parameter_groups(network, run.name, run.phase.slow_share)
+    groups = parameter_groups(network, run.name, run.phase.slow_share, run.phase.frozen)
     optimizer = build_optimizer("adamw", groups, run.phase.learning_rate, run.training.weight_decay)
     average = copy.deepcopy(network).eval()
     return Learner(network, average, optimizer, torch.amp.GradScaler("cpu", enabled=False), None)

@@ -40,12 +40,16 @@ class Phase:
         At its peak; it rises for a moment and then falls as a cosine.
     slow_share : float
         Share of it for encoder, decoder and aligner in the last phase.
+    frozen : tuple of str
+        Sub-modules that do not learn in this phase although it is theirs; an encoder that starts from good
+        weights, say.
     """
 
     epochs: int
     batch_size: int = 8
     learning_rate: float = 1e-3
     slow_share: float = 0.1
+    frozen: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,26 @@ class Loss:
 
 
 @dataclass(frozen=True)
+class HeadFit:
+    """How pooled heads are fitted to cached features in phase 3; see ``training.bsnet.pooled_fit``.
+
+    Parameters
+    ----------
+    penalties : tuple of float
+        On the squares of the weights; cross-validation chooses.
+    views : int
+        Changed copies of each film, beside the film and its mirror image.
+    guessed, normal : float
+        What a film with a guessed score, and one called normal, count against one that readers scored.
+    """
+
+    penalties: tuple[float, ...] = (1e-3, 3e-3, 1e-2)
+    views: int = 2
+    guessed: float = 0.3
+    normal: float = 0.1
+
+
+@dataclass(frozen=True)
 class BSNetTraining:
     """One training.
 
@@ -102,7 +126,7 @@ class BSNetTraining:
     lung_decoder : str
         Checkpoint folder of a stage I with the same encoder, whose decoder phase 1 starts from; empty for
         random weights.
-    films, loss, augmentation
+    films, loss, head_fit, augmentation
         See there; the augmentation is one of ``SWITCHES`` by name.
     phases : dict
         By the names in ``PHASES``.
@@ -120,6 +144,7 @@ class BSNetTraining:
     lung_decoder: str = ""
     films: Films = field(default_factory=Films)
     loss: Loss = field(default_factory=Loss)
+    head_fit: HeadFit = field(default_factory=HeadFit)
     augmentation: Augmentation = SWITCHES["all"]
     phases: Mapping[str, Phase] = field(default_factory=dict)
     ema_decay: float = 0.98
@@ -153,12 +178,13 @@ def training_from(content: Mapping[str, Any], source: str) -> BSNetTraining:
     known = {item.name for item in fields(BSNetTraining)} - {"spec"} | {"network"}
     if unknown := set(content) - known:
         raise ConfigError(f"{source}: unknown key {', '.join(sorted(unknown))}; remove or correct it")
-    tables = ("network", "films", "loss", "phases", "augmentation")
+    tables = ("network", "films", "loss", "head_fit", "phases", "augmentation")
     try:
         training = BSNetTraining(
             spec=_spec(content.get("network", {})),
             films=_section(Films, content.get("films", {})),
             loss=_section(Loss, content.get("loss", {})),
+            head_fit=_section(HeadFit, content.get("head_fit", {})),
             augmentation=_chosen("augmentation", content.get("augmentation", "all"), SWITCHES),
             phases={name: _section(Phase, table) for name, table in content.get("phases", {}).items()},
             **{name: value for name, value in content.items() if name not in tables},
@@ -179,7 +205,7 @@ def _section(kind: type[Section], table: Mapping[str, Any]) -> Section:
     known = {item.name for item in fields(kind)}  # type: ignore[arg-type]
     if unknown := set(table) - known:
         raise ValueError(f"unknown key {', '.join(sorted(unknown))} for {kind.__name__.lower()}")
-    return kind(**table)
+    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in table.items()})
 
 
 def _chosen(name: str, value: str, choices: Mapping[str, Section]) -> Section:
