@@ -25,6 +25,7 @@ def describe(settings: Settings) -> NodeDescription:
         client_certificate=settings.tls_require_client_certificate,
         language=settings.language,
         grade_severity=settings.grade_severity,
+        algorithms=settings.algorithms,
         destinations=tuple(map(_describe, settings.destinations)),
     )
 

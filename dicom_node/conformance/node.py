@@ -82,6 +82,8 @@ class NodeDescription:
         Whether totals are graded.
     destinations : sequence of DestinationDescription
         Where results go.
+    algorithms : sequence of str
+        What scores; each makes a report of its own.
     """
 
     version: str
@@ -98,6 +100,7 @@ class NodeDescription:
     language: str = "en-US"
     grade_severity: bool = False
     destinations: Sequence[DestinationDescription] = ()
+    algorithms: Sequence[str] = ("two-stage",)
 
     @property
     def sent_sop_classes(self) -> tuple[UID, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification  # type: ignore[attr-defined]
 
+from dicom_node import codes
 from dicom_node.conformance.called import called_sections, model_section
 from dicom_node.conformance.calling import calling_sections, web_sections
 from dicom_node.conformance.markdown import Section, bullets, code, contents, render, table, yes_no
@@ -162,6 +163,7 @@ def _configuration(node: NodeDescription) -> Section:
         ("Largest instance", f"{node.maximum_instance_mb} MiB"),
         ("TLS at the node", yes_no(node.tls)),
         ("Language of reports (RFC 5646)", code(node.language)),
+        ("Algorithms, each of which makes a report of its own", ", ".join(map(_algorithm, node.algorithms))),
         ("Totals are graded mild, moderate, severe", yes_no(node.grade_severity)),
     ]
     destinations = [
@@ -249,3 +251,7 @@ def _security(node: NodeDescription) -> Section:
             ),
         ],
     )
+
+
+def _algorithm(name: str) -> str:
+    return f"{name} (0 to {codes.SCORE_MAX[name]})"

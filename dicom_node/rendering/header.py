@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dicom_node.codes import BRIXIA_MAX
 from dicom_node.identity import RESEARCH_LABEL
 from dicom_node.prior import Change
 from dicom_node.rendering.layout import BANNER, EDGE
@@ -21,7 +22,7 @@ _NO_SCORE = 7.2
 _SCORED_HEIGHT = BANNER + 17.8
 _WITH_CHANGE = 3.8
 _ROOM = 100 - 2 * EDGE
-_TITLE = "AI lung opacity severity"
+_TITLES = {6: "AI lung opacity severity", BRIXIA_MAX: "AI Brixia score"}
 
 
 def header_height(result: Result, unit: float, changed: bool) -> float:
@@ -57,7 +58,7 @@ def _statement(result: NotAssessable, unit: float) -> list[str]:
 def _explain(pen: Pen, palette: Palette, result: SeverityResult, change: Change | None, left: float) -> None:
     """Write beside the score what it means: name, scale, share of the lungs, change."""
     room = 100 - EDGE - left
-    pen.write(left, BANNER + 4.4, _TITLE, Words(2.2, palette.text), room)
+    pen.write(left, BANNER + 4.4, _TITLES[result.score_max], Words(2.2, palette.text), room)
     _scale(pen, palette, result, change, (left, BANNER + 7.0, room))
     if result.measures_opacity:
         words = f"{percent_in_words(result.percent)} of lung area opacified"

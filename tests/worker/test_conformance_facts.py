@@ -35,6 +35,7 @@ def test_the_configuration_is_told_and_no_secret(tmp_path):
     secret.write_text("s3cret-token")
     settings = Settings(
         ae_title="AI",
+        algorithm="both",
         database_url="postgresql://user:s3cret@db/x",
         broker_url="redis://:s3cret@redis/0",
         tls_certificate=tmp_path / "s3cret.pem",
@@ -52,5 +53,6 @@ def test_the_configuration_is_told_and_no_secret(tmp_path):
     assert (pacs.web, pacs.tls, pacs.commitment, pacs.priors) == (False, False, True, "c-move")
     text = conformance_statement(node)
     assert "PACS@pacs.example:104" in text
+    assert "two-stage (0 to 6), bs-net (0 to 18)" in text
     assert "s3cret" not in text
     assert str(tmp_path) not in text
