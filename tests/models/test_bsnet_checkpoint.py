@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from models.bsnet.aligner import aligned
 from models.bsnet.checkpoint import load_bsnet, load_bsnet_spec, save_bsnet, write_bsnet_spec
 from models.bsnet.decision import confidence, in_zone_order, scores
 from models.bsnet.ensemble import BSNetEnsemble, calibrated, mirrored
@@ -164,6 +165,13 @@ def test_a_film_s_mirror_image_gets_the_answer_with_its_columns_swapped() -> Non
     torch.testing.assert_close(there.region_probabilities, here.region_probabilities.flip(2))
     torch.testing.assert_close(there.lung_probability, here.lung_probability.flip(-1))
     torch.testing.assert_close(there.theta, mirrored(here.theta))
+
+
+def test_a_mirrored_transform_gives_the_mirrored_frame() -> None:
+    theta = torch.tensor([[[0.7, 0.2, 0.1], [-0.3, 0.8, -0.2]]])
+    film = torch.rand(1, 1, 20, 30)
+    expected = aligned(film, theta).flip(-1)
+    torch.testing.assert_close(aligned(film.flip(-1), mirrored(theta)), expected)
 
 
 def test_judging_by_known_lungs_gives_the_answer_itself() -> None:

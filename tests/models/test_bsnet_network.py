@@ -65,13 +65,38 @@ def test_the_public_steps_give_what_the_whole_gives() -> None:
         assert torch.allclose(parts[attention], logits, atol=1e-6)
 
 
-def test_the_regions_reach_the_encoder_through_features_lungs_and_alignment() -> None:
+def learns(module: torch.nn.Module) -> bool:
+    gradients = [parameter.grad for parameter in module.parameters()]
+    return any(gradient is not None and bool(gradient.abs().sum() > 0) for gradient in gradients)
+
+
+@pytest.mark.parametrize(("attention", "other"), [("hard", "soft"), ("soft", "hard")])
+def test_the_regions_reach_every_part_that_they_hang_on(attention: str, other: str) -> None:
     network = built(TINY).train()
     torch.nn.init.normal_(network.aligner.dense[-1].weight, std=0.05)
-    network(torch.rand(2, 1, 64, 96)).region_logits[Attention.HARD].square().sum().backward()
-    for part in (network.encoder, network.decoder, network.aligner, network.heads["hard"]):
-        assert any(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in part.parameters())
-    assert all(p.grad is None for p in network.heads["soft"].parameters())
+    network(torch.rand(2, 1, 64, 96)).region_logits[attention].square().sum().backward()
+    # To the decoder the soft head's loss comes by way of the transform alone.
+    for part in (network.encoder, network.decoder, network.aligner, network.heads[attention]):
+        assert learns(part)
+    assert not learns(network.heads[other])
+
+
+def test_hard_attention_reaches_the_lungs_without_alignment_and_soft_does_not() -> None:
+    for attention, reached in (("hard", True), ("soft", False)):
+        network = built(replace(TINY, align=False)).train()
+        network(torch.rand(2, 1, 64, 96)).region_logits[attention].square().sum().backward()
+        assert learns(network.decoder) is reached
+        assert learns(network.encoder)
+
+
+def test_the_hard_head_sees_the_lungs_alone() -> None:
+    network = built(TINY).eval()
+    first, second = torch.rand(2, 1, 1, 64, 96)
+    nothing, theta = torch.zeros(1, 1, 64, 96), torch.eye(2, 3)[None]
+    with torch.inference_mode():
+        answers = [network.judge(network.features(film).levels, nothing, theta) for film in (first, second)]
+    assert torch.equal(answers[0][Attention.HARD], answers[1][Attention.HARD])
+    assert not torch.allclose(answers[0][Attention.SOFT], answers[1][Attention.SOFT])
 
 
 def test_the_baseline_has_neither_lungs_nor_alignment() -> None:
@@ -120,3 +145,13 @@ def test_the_published_backbone_gives_its_levels() -> None:
         (128, 64, 64),
         (256, 32, 32),
     ]
+
+
+def test_a_published_stage_projects_what_is_activated_and_then_adds() -> None:
+    encoder = built(replace(PARITY, attentions=(Attention.SOFT,))).eval().encoder
+    first, second = encoder.stages[0]
+    negative = -torch.rand(1, 64, 8, 8)
+    with torch.inference_mode():
+        assert not first(negative)[1].any()
+        assert torch.equal(second(negative)[1], negative)
+    assert not encoder.film_norm.weight.requires_grad
