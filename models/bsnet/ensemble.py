@@ -72,13 +72,17 @@ class BSNetEnsemble(nn.Module):
         -------
         Judgement
         """
-        features = self._features(films)
+        features = self._features(films, mirror=self.spec.mirrored)
         lungs, theta = self._locate(films, features)
         by_attention = self._judge(features, lungs, theta)
         return Judgement(lungs, theta, self._calibrated(by_attention), by_attention)
 
     def judge(
-        self, films: torch.Tensor, lung_probability: torch.Tensor | None, theta: torch.Tensor
+        self,
+        films: torch.Tensor,
+        lung_probability: torch.Tensor | None,
+        theta: torch.Tensor,
+        mirror: bool = True,
     ) -> torch.Tensor:
         """Judge films by lungs and a transform that are known, as occlusions of one film need it.
 
@@ -88,6 +92,8 @@ class BSNetEnsemble(nn.Module):
             As for ``forward``.
         lung_probability, theta : torch.Tensor
             From the ``Judgement`` of the film; of one film for a whole batch, or of each.
+        mirror : bool
+            False: without the mirror images, if the spec has any, in half the time.
 
         Returns
         -------
@@ -97,15 +103,16 @@ class BSNetEnsemble(nn.Module):
         theta = theta.expand(len(films), -1, -1)
         if lung_probability is not None:
             lung_probability = lung_probability.expand(len(films), -1, -1, -1)
-        return self._calibrated(self._judge(self._features(films), lung_probability, theta))
+        features = self._features(films, mirror=mirror and self.spec.mirrored)
+        return self._calibrated(self._judge(features, lung_probability, theta))
 
     def _networks(self) -> list[BSNet]:
         return [member for member in self.members if isinstance(member, BSNet)]
 
-    def _features(self, films: torch.Tensor) -> list[tuple[BSNet, bool, Features]]:
-        views = [(False, films)] + ([(True, films.flip(-1))] if self.spec.mirrored else [])
+    def _features(self, films: torch.Tensor, *, mirror: bool) -> list[tuple[BSNet, bool, Features]]:
+        views = [(False, films)] + ([(True, films.flip(-1))] if mirror else [])
         return [
-            (member, mirror, member.features(view)) for member in self._networks() for mirror, view in views
+            (member, turned, member.features(view)) for member in self._networks() for turned, view in views
         ]
 
     def _locate(

@@ -190,11 +190,13 @@ class BSNetScorer:
         def judge(views: NDArray[np.float32]) -> NDArray[np.float32]:
             with torch.inference_mode():
                 films = torch.from_numpy(views).to(self.device)
-                answer = self.networks.judge(films, seen.answer.lung_probability, seen.answer.theta)
+                answer = self.networks.judge(films, seen.answer.lungs, seen.answer.theta, mirror=False)
             return answer.float().cpu().numpy()
 
         in_view = seen.geometry.forward(lungs.astype(np.float32)) > 0.5
         maps, facts = explain_with_facts(judge, seen.view, in_view)
+        if self.networks.spec.mirrored:
+            facts = {**facts, "mirror_image": "left out"}
         on_film = np.stack([seen.geometry.inverse(np.ascontiguousarray(one)) for one in maps])
         return Explanation(np.clip(on_film, 0, 1) * lungs, facts)
 

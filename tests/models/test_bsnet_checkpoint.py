@@ -180,7 +180,12 @@ def test_judging_by_known_lungs_gives_the_answer_itself() -> None:
     with torch.inference_mode():
         whole = networks(films)
         twice = networks.judge(films.repeat(2, 1, 1, 1), whole.lung_probability, whole.theta)
+        half = networks.judge(films, whole.lung_probability, whole.theta, mirror=False)
+        turned = networks.judge(
+            films.flip(-1), whole.lung_probability.flip(-1), mirrored(whole.theta), mirror=False
+        )
     torch.testing.assert_close(twice, whole.region_probabilities.repeat(2, 1, 1, 1), atol=1e-5, rtol=0)
+    assert (half - turned.flip(2)).abs().max() > 1e-3
 
 
 def test_the_baseline_s_ensemble() -> None:

@@ -50,7 +50,11 @@ class ClosedForm(BSNetEnsemble):
         return Judgement(lungs, self.theta, self.judge(films, lungs, self.theta), {})
 
     def judge(
-        self, films: torch.Tensor, lung_probability: torch.Tensor | None, theta: torch.Tensor
+        self,
+        films: torch.Tensor,
+        lung_probability: torch.Tensor | None,
+        theta: torch.Tensor,
+        mirror: bool = True,
     ) -> torch.Tensor:
         disease = (films > 0.8).float()
         share = region_crops(disease, (40, 40)).mean(dim=(2, 3, 4)).view(-1, 3, 2, 1)
