@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from pydicom.datadict import add_private_dict_entries
 from pydicom.dataset import Dataset
 
+from dicom_node.codes import NOT_ASSESSABLE_REASON
 from dicom_node.header import UNREADABLE, integer, number, text, texts
 from dicom_node.prior import ZoneFigures, figures_of
 from models.result import ZONE_ORDER, NotAssessable, Result
@@ -48,6 +49,9 @@ _ELEMENTS = {
     "digest": (0x0A, "LO", "1", "Algorithm Digest"),
     "reason": (0x0B, "CS", "1", "Reason"),
 }
+_REASONS = {reason: code.value.replace("-", "_") for reason, code in NOT_ASSESSABLE_REASON.items()}
+"""The report's codes in the letters of a CS, 16 at most (PS3.5 6.2)."""
+
 # Read back from a transfer syntax that states no VR, a private element is known only by this.
 add_private_dict_entries(
     PRIVATE_CREATOR,
@@ -95,7 +99,7 @@ def write_capture_figures(dataset: Dataset, result: Result) -> None:
         "digest": algorithm.digest,
     }
     if isinstance(result, NotAssessable):
-        values |= {"outcome": NOT_ASSESSABLE, "reason": result.reason.upper().replace("-", "_")}
+        values |= {"outcome": NOT_ASSESSABLE, "reason": _REASONS[result.reason]}
     else:
         figures = figures_of(result)
         values |= {
@@ -132,7 +136,9 @@ def read_capture_figures(dataset: Dataset) -> CaptureFigures | None:
         text(dataset, tags[name]) for name in ("outcome", "algorithm", "version", "digest")
     )
     if outcome == NOT_ASSESSABLE:
-        reason = text(dataset, tags["reason"]).lower().replace("_", "-")
+        told = text(dataset, tags["reason"])
+        known = {value: str(reason) for reason, value in _REASONS.items()}
+        reason = known.get(told, told.lower().replace("_", "-"))
         return CaptureFigures(outcome, algorithm, version, digest, reason=reason)
     if outcome != SCORED:
         return None

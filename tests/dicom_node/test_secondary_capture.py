@@ -21,6 +21,7 @@ from dicom_node.rendering import render_overlay
 from dicom_node.report_context import ReportContext
 from dicom_node.report_settings import ReportSettings
 from dicom_node.secondary_capture import SERIES_NUMBER, build_secondary_capture, circumstances_of
+from models.result import NotAssessableReason
 
 RGB, GREY = ReportSettings(), ReportSettings(capture="monochrome")
 
@@ -158,10 +159,13 @@ def test_the_header_tells_the_same_numbers(demo_film, severity_of, capture_of, e
     assert characteristics.BlockIdentifyingInformationStatus == "SAFE"
 
 
-def test_the_header_tells_why_there_is_no_score(demo_film, not_assessable_of, capture_of):
-    result = not_assessable_of(demo_film.pixels.shape)
-    figures = read_capture_figures(capture_of(demo_film, result))
-    assert (figures.outcome, figures.reason) == ("NOT_ASSESSABLE", "no-lungs")
+@pytest.mark.parametrize("reason", NotAssessableReason)
+def test_the_header_tells_why_there_is_no_score(reason, demo_film, not_assessable_of, capture_of):
+    result = dataclasses.replace(not_assessable_of(demo_film.pixels.shape), reason=reason)
+    capture = capture_of(demo_film, result)
+    figures = read_capture_figures(capture)
+    assert (figures.outcome, figures.reason) == ("NOT_ASSESSABLE", reason)
+    assert len(capture.private_block(0x0099, PRIVATE_CREATOR)[0x0B].value) <= 16
     assert (figures.score, figures.percent, figures.zones) == (None, None, ())
     assert figures.digest == result.algorithm.digest
 
