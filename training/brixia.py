@@ -25,12 +25,13 @@ import pandas as pd
 from rich.console import Console
 
 from models.errors import CheckpointError
+from models.result import NotAssessable
 from training.combine import read_named_tables
 from training.data.dataset import DataError, read_manifest
 from training.judging.brixia import figures, rotation, run_tables, tables
 from training.judging.brixia.comparators import film_t_scores, side_by_side
 from training.judging.brixia.curves import plot_curves, read_log
-from training.judging.brixia.predictions import prediction_table, read_predictions
+from training.judging.brixia.predictions import named_predictions, of_split, prediction_table
 from training.judging.brixia.readings import read_readings, scores_of
 from training.judging.published import BS_NET, COVID_NET, read_all_scores
 from training.judging.report_folder import ReportFolder
@@ -140,7 +141,7 @@ def write_comparators(out: ReportFolder, sources: Sources, options: argparse.Nam
         if system not in own:
             names.append(f"{system}, T score")
             films[names[-1]] = films["id"].map(film_t_scores(table).to_dict())
-    out.section("On the readers' 0-6 scale")
+    out.section("Beside other systems")
     split = options.split if options.split != "all" else "test"
     out.table(side_by_side(films, [*names, BS_NET, COVID_NET], split))
 
@@ -172,13 +173,43 @@ def write_rotation(out: ReportFolder, sources: Sources, options: argparse.Namesp
         raise DataError("--rotation needs the films; name the data with --data")
     from training.judging.brixia.scoring import rotated_errors  # noqa: PLC0415 - only this needs torch
 
-    films = _of_split(sources.readings, options.split)
+    films = of_split(sources.readings, options.split)
     errors, groups = rotated_errors(films, sources.reader, options.weights, options.unaligned)
     curve = rotation.rotation_curve(errors, groups)
     curve.to_csv(out.path / "figure_11.csv", index=False)
     out.section("Rotation")
     out.figure("figure_11", "Fig. 11: rotated films", figures.plot_rotation(curve), "Bands: 95 % intervals.")
     out.table(rotation.rise_table(errors, groups))
+
+
+def write_maps(out: ReportFolder, sources: Sources, options: argparse.Namespace) -> None:
+    """Draw what the scores of the named films rest on (Fig. 10).
+
+    Raises
+    ------
+    DataError
+        If a film is not among the data, or cannot be read.
+    models.errors.CheckpointError
+        If the weights cannot be used.
+    """
+    if sources.readings is None:
+        raise DataError("--explain needs the films; name the data with --data")
+    from dicom_node.rendering import render_explanation  # noqa: PLC0415 - only this draws films
+    from training.judging.brixia.observing import explained, read_film  # noqa: PLC0415 - only this needs torch
+
+    files = dict(zip(sources.readings["id"], sources.readings["file"], strict=True))
+    missing = [name for name in options.explain if name not in files]
+    if missing:
+        raise DataError(f"no film {', '.join(missing)} was read in these data")
+    out.section("Explanations")
+    for name in options.explain:
+        film = read_film(Path(files[name]))
+        result = explained(film, options.weights)
+        if isinstance(result, NotAssessable):
+            out.note(f"{name}: {result.message}")
+            continue
+        words = "See the licence of the film before you show this to anybody."
+        out.picture(f"figure_10_{name}", f"Fig. 10: {name}", render_explanation(film, result), words)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -201,6 +232,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--reader", default="S", help="whom to compare with (default: S, the senior reader)")
     add("--rotation", action="store_true", help="also turn the films by up to 30 degrees (minutes)")
     add("--unaligned", type=Path, help="for --rotation: weights trained without alignment")
+    add("--explain", nargs="*", default=[], metavar="ID", help="films to draw explanations of (Fig. 10)")
     add("--runs", nargs="*", default=[], type=Path, metavar="DIR", help="runs to draw curves of (Fig. 8)")
     add("--outcomes", nargs="*", default=[], metavar="[NAME=]CSV", help=OUTCOMES_HELP)
     add("--published", type=Path, help="folder of published tables (default: DATA/published)")
@@ -209,12 +241,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def _sources(options: argparse.Namespace, out: ReportFolder) -> Sources:
     readings = read_readings(options.data) if options.data else None
-    whole = _named_predictions(options, readings)
+    whole = named_predictions(options.predictions, readings)
     if not whole:
         if readings is None:
             raise DataError("name films to score with --data, or tables with --predictions")
         whole = _scored(options, readings, out)
-    systems = {name: _of_split(table, options.split) for name, table in whole.items()}
+    systems = {name: of_split(table, options.split) for name, table in whole.items()}
     for name, table in systems.items():
         if table.empty:
             raise DataError(f"{name} has no film of the split {options.split}; name another with --split")
@@ -226,7 +258,7 @@ def _scored(
 ) -> dict[str, pd.DataFrame]:
     from training.judging.brixia.scoring import score_films  # noqa: PLC0415 - only this needs torch
 
-    films = readings if options.every_split else _of_split(readings, options.split)
+    films = readings if options.every_split else of_split(readings, options.split)
     if films.empty:
         raise DataError(f"no film was read in the split {options.split}; name another with --split")
     tables_of = {
@@ -235,24 +267,6 @@ def _scored(
     for name, table in tables_of.items():
         table.to_csv(out.path / f"predictions_{name.replace(' ', '_')}.csv", index=False)
     return tables_of
-
-
-def _named_predictions(options: argparse.Namespace, readings: pd.DataFrame | None) -> dict[str, pd.DataFrame]:
-    systems: dict[str, pd.DataFrame] = {}
-    for argument in options.predictions:
-        name, _, file = argument.rpartition("=")
-        chosen = name or Path(file).stem
-        if chosen in systems:
-            raise DataError(f"two tables are called {chosen}; name them: NAME=FILE")
-        systems[chosen] = read_predictions(Path(file), readings)
-    return systems
-
-
-def _of_split(table: pd.DataFrame, split: str) -> pd.DataFrame:
-    # A table without splits is taken whole: it is somebody's choice of films already.
-    if split == "all" or not (table["split"] != "").any():
-        return table
-    return table[table["split"] == split].reset_index(drop=True)
 
 
 def main() -> None:
@@ -267,6 +281,8 @@ def main() -> None:
         write_comparators(out, sources, options)
         if options.rotation:
             write_rotation(out, sources, options)
+        if options.explain:
+            write_maps(out, sources, options)
         out.finish()
     except (DataError, CheckpointError) as error:
         sys.exit(f"error: {error}")

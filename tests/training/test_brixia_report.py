@@ -120,6 +120,7 @@ def test_predictions_alone_are_enough(monkeypatch, data):
         ([], "--data"),
         (["--data", "nowhere"], "there is no folder"),
         (["--predictions", "ours.csv", "--rotation"], "needs the films"),
+        (["--predictions", "ours.csv", "--data", "data", "--explain", "film_99"], "no film film_99"),
         (["--predictions", "ours.csv", "--runs", "data"], "cannot read the log"),
     ],
 )

@@ -42,7 +42,7 @@ def few_draws(monkeypatch):
 def lungs_found(monkeypatch):
     """Random weights find no lungs; these tests are of what comes after, so thresholding finds them."""
     from models.bsnet import scorer
-    from models.severity import lungs_in
+    from models.lungs import lungs_in
 
     def found(segmentation, threshold):
         probability = np.zeros(segmentation.probability.shape, np.float32)
@@ -130,6 +130,7 @@ def test_one_command_scores_turns_and_reports(bsnet, data_folder, lungs_found, t
     monkeypatch.setattr("training.judging.brixia.rotation.rise_table.__defaults__", ((-20, 0, 20),))
     out = tmp_path / "report"
     arguments = ["--data", data_folder, "--split", "test", "--weights", bsnet, "--rotation", "--every-split"]
+    arguments += ["--explain", "drawn_021"]
     monkeypatch.setattr(sys, "argv", ["brixia", *map(str, (*arguments, "--out", out))])
     brixia.main()
     five = pd.read_csv(out / "table_5.csv")
@@ -138,6 +139,7 @@ def test_one_command_scores_turns_and_reports(bsnet, data_folder, lungs_found, t
     rises = pd.read_csv(out / "figure_11_rise.csv")
     assert rises["system"].tolist() == ["with alignment", "alignment switched off"]
     assert (out / "figure_11.png").is_file()
+    assert cv2.imread(str(out / "figure_10_drawn_021.png")).shape[1] > 1000
 
 
 def test_the_baseline_without_lungs_is_measured_too(data_folder, tmp_path, monkeypatch):

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from PIL import Image
 
 from training.data.dataset import DataError
 from training.judging.figures.saving import save
@@ -53,6 +56,12 @@ class ReportFolder:
     def figure(self, name: str, title: str, figure: Figure, note: str = "") -> None:
         """Write a picture as ``NAME.png`` and show it on the page."""
         save(figure, self.path / f"{name}.png")
+        self.count += 1
+        self._lines.append(f"## {title}\n\n![{title}]({name}.png)\n\n{note}\n")
+
+    def picture(self, name: str, title: str, pixels: NDArray[np.uint8], note: str = "") -> None:
+        """Write pixels, uint8 (rows, columns, 3), RGB, as ``NAME.png`` and show them on the page."""
+        Image.fromarray(pixels).save(self.path / f"{name}.png")
         self.count += 1
         self._lines.append(f"## {title}\n\n![{title}]({name}.png)\n\n{note}\n")
 

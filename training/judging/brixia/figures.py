@@ -15,6 +15,7 @@ from training.judging.brixia.errors import confusion, row_normalised
 from training.judging.brixia.score import CLASSES, GLOBAL_MAX
 
 Scores = NDArray[np.float64]
+TICKS = range(0, GLOBAL_MAX + 1, 3)
 SEXES = (("F", "women", "C3"), ("M", "men", "C0"), ("", "unknown", "0.6"))
 
 
@@ -45,7 +46,8 @@ def plot_distribution(sets: Mapping[str, tuple[Scores, Sequence[str]]]) -> Figur
                     label=f"{words}, mean {mean:.2f}",
                 )
                 below = below + counts
-        axes.set(xlabel="global score", ylabel="films", title=f"{name} (n = {len(total)})")
+        axes.set(xlabel="global score", ylabel="films", title=f"{name} (n = {len(total)})", xticks=TICKS)
+        axes.margins(y=0.15)
         axes.legend(fontsize=7)
     return figure
 
@@ -61,31 +63,14 @@ def plot_confusion(systems: Mapping[str, tuple[Scores, Scores]]) -> Figure:
     figure = Figure(figsize=(3.6 * len(systems), 7), layout="constrained")
     grid = figure.subplots(2, len(systems), squeeze=False)
     for column, (name, (predicted, reference)) in enumerate(systems.items()):
-        shares = row_normalised(confusion(np.rint(predicted), reference, CLASSES))
         top, bottom = grid[0, column], grid[1, column]
-        top.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-        for (row, place), share in np.ndenumerate(shares):
-            if not np.isnan(share):
-                top.text(
-                    place,
-                    row,
-                    f"{share:.3f}",
-                    ha="center",
-                    va="center",
-                    fontsize=8,
-                    color="white" if share > 0.5 else "black",
-                )
-        top.set(
-            xticks=range(CLASSES),
-            yticks=range(CLASSES),
-            xlabel="predicted",
-            ylabel="reader",
-            title=f"{name}, regions",
-        )
+        _shares(top, row_normalised(confusion(np.rint(predicted), reference, CLASSES)))
+        top.set(xlabel="predicted", ylabel="reader", title=f"{name}, regions")
         totals = np.rint(predicted).sum(axis=1, keepdims=True), reference.sum(axis=1, keepdims=True)
         bottom.imshow(confusion(*totals, GLOBAL_MAX + 1), cmap="Blues")
         bottom.plot([0, GLOBAL_MAX], [0, GLOBAL_MAX], color="red", linestyle="--", linewidth=1)
-        bottom.set(xlabel="predicted", ylabel="reader", title=f"{name}, global (n = {len(predicted)})")
+        bottom.set(xlabel="predicted", ylabel="reader", xticks=TICKS, yticks=TICKS)
+        bottom.set_title(f"{name}, global (n = {len(predicted)})")
         for axes in (top, bottom):
             axes.invert_yaxis()
     return figure
@@ -110,7 +95,11 @@ def plot_joint_errors(systems: Mapping[str, tuple[Scores, Scores]]) -> Figure:
         _joint(axes[1], totals, total, (np.arange(-0.5, 19), np.arange(-edge, edge + 1)))
         axes[1].set(xlabel="reader, global", ylabel="prediction - reader", title=f"{name}: global")
         sizes = np.abs(errors).mean(axis=1), np.abs(total)
-        _joint(axes[2], *sizes, (np.arange(-1, 14) / 6 + 1 / 12, np.arange(-0.5, np.abs(total).max() + 1)))
+        _joint(
+            axes[2],
+            *sizes,
+            (np.arange(-0.5, 6 * sizes[0].max() + 1) / 6, np.arange(-0.5, sizes[1].max() + 1)),
+        )
         axes[2].set(
             xlabel="mean error of the regions", ylabel="error of the global score", title=f"{name}: sizes"
         )
@@ -160,6 +149,15 @@ def plot_rotation(curve: pd.DataFrame) -> Figure:
     return figure
 
 
+def _shares(axes: Axes, shares: Scores) -> None:
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), share in np.ndenumerate(shares):
+        if not np.isnan(share):
+            colour = "white" if share > 0.5 else "black"
+            axes.text(column, row, f"{share:.3f}", ha="center", va="center", fontsize=8, color=colour)
+    axes.set(xticks=range(CLASSES), yticks=range(CLASSES))
+
+
 def _joint(
     axes: Axes, across: Scores, up: Scores, edges: tuple[NDArray[np.float64], NDArray[np.float64]]
 ) -> None:
@@ -167,11 +165,12 @@ def _joint(
     axes.imshow(
         np.log1p(counts.T),
         origin="lower",
-        cmap="viridis",
+        cmap="Blues",
         aspect="auto",
         extent=(edges[0][0], edges[0][-1], edges[1][0], edges[1][-1]),
     )
     for (column, row), count in np.ndenumerate(counts):
         if count:
             centre = edges[0][column : column + 2].mean(), edges[1][row : row + 2].mean()
-            axes.text(*centre, f"{count:.0f}", ha="center", va="center", fontsize=6, color="white")
+            colour = "white" if np.log1p(count) > 0.6 * np.log1p(counts.max()) else "black"
+            axes.text(*centre, f"{count:.0f}", ha="center", va="center", fontsize=6, color=colour)

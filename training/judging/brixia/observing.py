@@ -20,7 +20,7 @@ from models.bsnet.preprocessing import preprocess
 from models.bsnet.scorer import NAME, BSNetScorer
 from models.bsnet.spec import Decoder
 from models.checkpoint import weights_folder
-from models.result import NotAssessable
+from models.result import NotAssessable, Result
 from training.data.dataset import DataError, read_pixels
 from training.judging.brixia.rotation import Predict
 from training.judging.brixia.score import from_grid, region_probabilities
@@ -147,6 +147,17 @@ def predictor(folder: Path, align: bool = True) -> Predict:
         return from_grid(scores(judge(networks, pixels), networks.spec.decision))
 
     return predict
+
+
+def explained(film: NDArray[np.float32], weights: Path | str | None) -> Result:
+    """Score a film, float32 (rows, columns) in [0, 1], with an explanation; takes seconds.
+
+    Raises
+    ------
+    models.errors.CheckpointError
+        If the weights cannot be used, or find no lungs (the all-in-one baseline).
+    """
+    return BSNetScorer.load(bsnet_folder(weights), explain=True).score(film)
 
 
 def read_film(path: Path) -> NDArray[np.float32]:

@@ -112,6 +112,33 @@ def read_predictions(path: Path, readings: pd.DataFrame | None = None) -> pd.Dat
     return table
 
 
+def named_predictions(
+    arguments: Sequence[str], readings: pd.DataFrame | None = None
+) -> dict[str, pd.DataFrame]:
+    """Read tables given as ``FILE`` or ``NAME=FILE``; one without a name is called as the file is.
+
+    Raises
+    ------
+    DataError
+        As ``read_predictions``, and if two have one name.
+    """
+    systems: dict[str, pd.DataFrame] = {}
+    for argument in arguments:
+        name, _, file = argument.rpartition("=")
+        chosen = name or Path(file).stem
+        if chosen in systems:
+            raise DataError(f"two tables are called {chosen}; name them: NAME=FILE")
+        systems[chosen] = read_predictions(Path(file), readings)
+    return systems
+
+
+def of_split(table: pd.DataFrame, split: str) -> pd.DataFrame:
+    """Keep the films of a split; ``all`` keeps all, and a table without splits is a choice already."""
+    if split == "all" or not (table["split"] != "").any():
+        return table
+    return table[table["split"] == split].reset_index(drop=True)
+
+
 def scored(table: pd.DataFrame) -> pd.DataFrame:
     """Keep the films that have a prediction."""
     return table[table[list(REGION_COLUMNS)].notna().all(axis=1)].reset_index(drop=True)

@@ -114,7 +114,7 @@ def _line_row(table: pd.DataFrame, regions: NDArray[np.float64], scale: str, top
     if len(films) < 3 or np.ptp(total) == 0:
         return {}
     found = bootstrap_line(total, target, films["patient_group"].tolist(), (0.0, top))
-    row: dict[str, object] = {"n films": str(len(films))}
+    row: dict[str, object] = {"n films": len(films)}
     row |= {name: f"{mean:.2f} ± {sd:.2f}" for name, (mean, sd) in found.items()}
     line = fit_line(total, target, 0.0, top)
     row["line of all films"] = f"{line.slope:.2f} · global {line.intercept:+.2f}"
