@@ -21,17 +21,17 @@ from models.checkpoint import NetworkSpec, Role, load_checkpoint, weights_folder
 from models.device import torch_device
 from models.errors import CheckpointError
 from models.geometry import Box
+from models.lungs import check_pixels, find_lungs
 from models.result import (
     ZONE_ORDER,
     AlgorithmId,
     NotAssessable,
-    NotAssessableReason,
     Result,
     SeverityResult,
     ZoneInvolvement,
 )
-from models.segmenter import Forward, Segmentation, Segmenter, TorchForward, has_contrast
-from models.zones import Lungs, NoLungs, clean, implausible, separate, zone_map
+from models.segmenter import Forward, Segmentation, Segmenter, TorchForward
+from models.zones import Lungs, NoLungs, zone_map
 
 NAME = "two-stage"
 VERSION = "1.1"
@@ -39,28 +39,6 @@ VERSION = "1.1"
 
 Backend = Callable[[nn.Module, NetworkSpec], Forward]
 """Turns a loaded network into a function of arrays; the place for another inference engine."""
-
-
-BLANK = NoLungs(
-    NotAssessableReason.NO_LUNGS,
-    "No lungs can be found: the film has one grey value almost throughout. Check exposure and export.",
-)
-
-
-@dataclass(frozen=True)
-class FoundLungs:
-    """What stage I made of a film, all in the film's geometry.
-
-    Parameters
-    ----------
-    mask : numpy.ndarray
-        bool, (rows, columns): every pixel that stage I calls lung, before clean-up.
-    lungs : Lungs or NoLungs
-        The two lungs, or why there are none.
-    """
-
-    mask: NDArray[np.bool_]
-    lungs: Lungs | NoLungs
 
 
 @dataclass(frozen=True)
@@ -254,48 +232,6 @@ class SeverityScorer:
         return self.opacity.segment(pixels, Box.around(both), both)
 
 
-def find_lungs(segmenter: Segmenter, pixels: NDArray[np.float32]) -> FoundLungs:
-    """Run stage I, clean its mask, tell the lungs apart and check that they look like lungs.
-
-    Parameters
-    ----------
-    segmenter : Segmenter
-        Stage I.
-    pixels : numpy.ndarray
-        As for ``SeverityScorer.score``.
-
-    Returns
-    -------
-    FoundLungs
-    """
-    if not has_contrast(pixels, segmenter.spec.window_percentiles):
-        return FoundLungs(np.zeros(pixels.shape, bool), BLANK)
-    return lungs_in(segmenter.segment(pixels), segmenter.spec.probability_threshold)
-
-
-def lungs_in(answer: Segmentation, threshold: float) -> FoundLungs:
-    """Clean a lung map, tell the lungs apart and check that they look like lungs.
-
-    Parameters
-    ----------
-    answer : Segmentation
-        The probability of lung, of the whole film.
-    threshold : float
-        A pixel is lung if its probability is above this.
-
-    Returns
-    -------
-    FoundLungs
-    """
-    mask = answer.at_source() > threshold
-    lungs = separate(clean(answer.probability > threshold))
-    if isinstance(lungs, NoLungs):
-        return FoundLungs(mask, lungs)
-    right, left = (_lung_at_source(answer, lung, threshold) for lung in (lungs.right, lungs.left))
-    lungs = Lungs(right, left & ~right, lungs.warnings)
-    return FoundLungs(mask, implausible(lungs) or lungs)
-
-
 def measure(
     zones: NDArray[np.uint8], opacity: NDArray[np.bool_], threshold: float, width: float = 0.0
 ) -> tuple[ZoneInvolvement, ...]:
@@ -322,26 +258,3 @@ def measure(
         ZoneInvolvement(side, level, int(area), int(part), int(flag))
         for (side, level), area, part, flag in zip(ZONE_ORDER, areas, opacified, involved, strict=True)
     )
-
-
-def _lung_at_source(answer: Segmentation, lung: NDArray[np.bool_], threshold: float) -> NDArray[np.bool_]:
-    # The clean-up's decisions are taken at the network's size; the edge comes from the probabilities, which
-    # keeps it smooth when it is enlarged.
-    low = np.where(answer.probability <= threshold, answer.probability, 0)
-    soft = np.where(lung, np.maximum(answer.probability, threshold + 0.05), low).astype(np.float32)
-    return answer.geometry.inverse(soft) > threshold
-
-
-def check_pixels(pixels: NDArray[np.float32]) -> None:
-    """Check what a scorer is given; see ``SeverityScorer.score``.
-
-    Raises
-    ------
-    ValueError
-        If ``pixels`` is not a non-empty float32 image of finite values in [0, 1].
-    """
-    if pixels.ndim != 2 or pixels.dtype != np.float32 or min(pixels.shape) < 2:
-        raise ValueError(f"pixels are float32 (rows, columns); got {pixels.dtype} of shape {pixels.shape}")
-    low, high = float(pixels.min()), float(pixels.max())
-    if not (low >= 0.0 and high <= 1.0):
-        raise ValueError(f"pixels lie in [0, 1]; got {low:g} to {high:g}: scale them first")

@@ -32,8 +32,8 @@ from rich.progress import track
 from models.checkpoint import Role, load_checkpoint
 from models.errors import CheckpointError
 from models.geometry import Box
+from models.lungs import find_lungs
 from models.segmenter import Segmenter, TorchForward
-from models.severity import find_lungs
 from models.zones import NoLungs, zone_map
 from training.data.data_folder import add_data_argument
 from training.data.dataset import DataError, Film, film_presence, read_manifest, read_pixels

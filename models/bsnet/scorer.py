@@ -23,6 +23,7 @@ from models.checkpoint import weights_folder
 from models.device import torch_device
 from models.errors import CheckpointError
 from models.geometry import Box, CropResize
+from models.lungs import BLANK, check_pixels, lungs_in
 from models.result import (
     ZONE_ORDER,
     AlgorithmId,
@@ -33,7 +34,6 @@ from models.result import (
     ZoneInvolvement,
 )
 from models.segmenter import Segmentation, has_contrast
-from models.severity import BLANK, check_pixels, lungs_in
 from models.zones import NoLungs
 
 NAME = "bs-net"

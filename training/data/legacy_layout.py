@@ -135,8 +135,8 @@ def _lungs_found_by(weights: Path) -> LungFinder:
 
     from models.checkpoint import Role, load_checkpoint  # noqa: PLC0415
     from models.errors import CheckpointError  # noqa: PLC0415
+    from models.lungs import find_lungs  # noqa: PLC0415
     from models.segmenter import Segmenter, TorchForward  # noqa: PLC0415
-    from models.severity import find_lungs  # noqa: PLC0415
 
     try:
         network, spec = load_checkpoint(weights, Role.LUNGS)

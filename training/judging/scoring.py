@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
 
+from models.lungs import find_lungs
 from models.result import NotAssessable
 from models.segmenter import Segmentation
-from models.severity import SeverityScorer, find_lungs, measure
+from models.severity import SeverityScorer, measure
 from models.zones import Lungs, NoLungs, zone_map
 from training.data.dataset import Film, read_mask, read_pixels
 from training.data.folds import Fold, with_fold

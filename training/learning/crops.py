@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from models.checkpoint import NetworkSpec, Role, load_checkpoint
 from models.geometry import Box, CropResize, Shape
+from models.lungs import find_lungs
 from models.segmenter import Segmenter, TorchForward, network_view
-from models.severity import find_lungs
 from models.zones import NoLungs, zone_map
 from training.data.dataset import DataError, Film, film_presence, read_mask, read_pixels
 from training.learning.losses import brixia_shares
