@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from highdicom.sr import NumContentItem, RelationshipTypeValues
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
@@ -26,6 +27,8 @@ from models.result import (
     Result,
     SeverityResult,
 )
+from tests.reading_station import document
+from worker.assessments.agreement import judgements
 from worker.deliveries import Deliveries
 from worker.entry import DeliveryStatus, EntryStatus, JournalEntry
 from worker.history import History
@@ -318,3 +321,24 @@ def test_only_results_of_the_same_algorithm_are_compared(
     assert (first["change"], first["priors"]) == (None, [])
     assert second["change"]["score"] == 0
     assert [prior["algorithm"] for prior in second["priors"]] == ["bs-net"]
+
+
+@pytest.mark.parametrize(
+    ("judged", "stated", "told"), [("bs-net", 12, "accepted"), ("bs-net", 9, "corrected")]
+)
+def test_a_reader_judges_the_report_of_one_algorithm(
+    way: Way, make_instance: Callable[..., ReceivedInstance], judged: str, stated: int, told: str
+) -> None:
+    way.go(way.two_stage, way.bsnet)
+    (report,) = way.reports()[judged]
+    name, unit = codes.TOTAL_SCORE[18], codes.SCORE_UNIT
+    value = NumContentItem(name, stated, unit, relationship_type=RelationshipTypeValues.CONTAINS)
+    encoded = document(dcmread(BytesIO(way.film.encoded)), value, judges=report)
+    uid = str(dcmread(BytesIO(encoded)).SOPInstanceUID)
+    said = replace(make_instance(uid, encoded), sop_class_uid=str(dcmread(BytesIO(encoded)).SOPClassUID))
+    accept(said, way.scoring.spool, way.scoring.journal, way.scoring.doorbell)
+    score(uid, way.scoring)
+    (judgement,) = judgements(way.history, way.scoring.spool)
+    assert str(judgement.noted.assessment.verdict) == told
+    assert judgement.model is not None
+    assert (judgement.model.algorithm, judgement.model.scores.score) == ("bs-net", 12)

@@ -104,6 +104,17 @@ def state(engine: Engine, uid: str) -> str:
     return entry.status
 
 
+def require_kept(engine: Engine) -> None:
+    """All that was found and sent was the only algorithm's that there was."""
+    entry, none = History(engine).entry("1.3"), History(engine).entry("1.6")
+    assert entry is not None
+    assert none is not None
+    kept = {"outcome": "scored", "score": 3, "algorithm": "two-stage", "algorithm_digest": "d" * 64}
+    assert (entry.results, none.results) == ((kept,), ())
+    (delivery,) = History(engine).deliveries("1.3")
+    assert (delivery.algorithm, delivery.variant, delivery.stored) == ("two-stage", "old", ((SR, "2.25.1"),))
+
+
 def test_every_image_is_where_it_was_and_goes_on(old: Engine) -> None:
     with pytest.raises(SchemaError, match="cxr-worker migrate"):
         require_current(old)
@@ -111,6 +122,7 @@ def test_every_image_is_where_it_was_and_goes_on(old: Engine) -> None:
     require_current(old)
     assert {uid: state(old, uid) for uid in STATES} == {uid: status for uid, (status, *_) in STATES.items()}
     journal, deliveries = Journal(old), Deliveries(old)
+    require_kept(old)
 
     claimed = journal.claim("1.1")
     assert claimed is not None
@@ -154,3 +166,4 @@ def test_there_is_a_way_back(old: Engine) -> None:
         assert connection.execute(text("SELECT count(*) FROM delivery")).scalar() == 4
     migrate(old)
     require_current(old)
+    require_kept(old)
