@@ -17,7 +17,7 @@ from typing import Any
 
 import psycopg
 from faults import CLAIM_TIMEOUT_S
-from films import write_weights
+from films import write_bsnet_weights, write_weights
 from launch import environment
 from servers import Orthanc, PostgreSQL, RecordingPACS, Redis, Server, free_port, signal_family, wait_for
 
@@ -152,6 +152,7 @@ class Cluster:
             server.start(wait=False)
         if not (self.folder / "weights").exists():
             write_weights(self.folder / "weights")
+            write_bsnet_weights(self.folder / "weights" / "bs-net")
         for server in self.servers:
             server.wait()
         done = self.command("migrate")
@@ -291,7 +292,9 @@ class Cluster:
             "DATA_DIR": str(self.data),
             "PORT": str(self.port),
             "DESTINATIONS": json.dumps([orthanc, recorder]),
+            "ALGORITHM": "both",
             "WEIGHTS": str(self.folder / "weights"),
+            "BSNET_WEIGHTS": str(self.folder / "weights" / "bs-net"),
             "DEVICE": "cpu",
             "CLAIM_TIMEOUT_S": str(CLAIM_TIMEOUT_S),
             "SWEEP_INTERVAL_S": "0.5",

@@ -19,6 +19,7 @@ _BELL = "worker.tasks:CeleryDoorbell"
 _STORE = "dicom_node.storage_scu:store"
 _C_STORE = "pynetdicom.association:Association.send_c_store"
 _SCORER = "models.severity:SeverityScorer"
+_SECOND_SCORER = "models.bsnet.scorer:BSNetScorer"
 CLAIM_TIMEOUT_S = 8
 """What the clusters set; a hang must outlast it."""
 
@@ -103,10 +104,12 @@ SCORING = (
     _scoring("decoded", "dicom_node.pixels:read_radiograph:after"),
     _scoring("in inference", f"{_SCORER}.score:before", core=True),
     _scoring("between the two networks", f"{_SCORER}.find_opacity:before"),
-    _scoring("inferred", f"{_SCORER}.score:after"),
+    _scoring("between the algorithms", f"{_SECOND_SCORER}.score:before", core=True),
+    _scoring("inferred", f"{_SECOND_SCORER}.score:after"),
     _scoring("report built", "dicom_node.report:build_report:after"),
     _scoring("between SR and SC", "os:link:after", within="write_report"),
-    _scoring("report written", f"{_SPOOL}.write_report:after"),
+    _scoring("between the algorithms' reports", f"{_SPOOL}.write_report:after"),
+    _scoring("reports written", f"{_SPOOL}.write_report:after", skip=1),
     _scoring("before mark_reported", f"{_JOURNAL}.mark_reported:before"),
     _scoring("before mark_reported's commit", f"{_COMMIT}:before", within="mark_reported", core=True),
     _scoring("mark_reported committed", f"{_COMMIT}:after", within="mark_reported"),
@@ -140,7 +143,7 @@ DELIVERY = (
     _delivery("before settling", f"{_DELIVERIES}.settle:before"),
     _delivery("before settling's commit", f"{_COMMIT}:before", within="settle"),
     _delivery("settled, not known", f"{_COMMIT}:after", within="settle"),
-    _delivery("settled", f"{_DELIVERIES}.settle:after"),
+    _delivery("one algorithm's report settled", f"{_DELIVERIES}.settle:after", core=True),
     _delivery("whole worker between SR and SC", f"{_C_STORE}:after", action="group"),
     _delivery("error in sending", f"{_STORE}:before", action="error"),
     _delivery("hangs past its claim", f"{_STORE}:before", action="hang", seconds=CLAIM_TIMEOUT_S + 3),

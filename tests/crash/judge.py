@@ -1,4 +1,4 @@
-"""Whether the promise was kept: every Success has exactly one SR and one SC at each destination."""
+"""Whether the promise was kept: every Success has exactly one SR and one SC of each algorithm everywhere."""
 
 from __future__ import annotations
 
@@ -15,6 +15,12 @@ from cluster import EMBEDDED, Cluster
 from films import NAME_MARK, Film
 from pacs import describe
 from servers import wait_for
+
+from worker.entry import ALGORITHMS
+
+
+def _of_each(*kinds: str) -> set[str]:
+    return {f"{kind} by {algorithm}" for kind in kinds for algorithm in ALGORITHMS}
 
 
 @dataclass
@@ -89,8 +95,8 @@ class Judge:
             status, reason = states.get(film.sop_instance_uid, ("unknown", None))
             self._judge_state(film, status, f"{status} ({reason})", verdict, failed)
             if not failed:
-                self._judge_arrival(film, "orthanc", {"SR", "capture"}, verdict)
-                wanted = {"capture"} if captures_only else {"SR", "capture"}
+                self._judge_arrival(film, "orthanc", _of_each("SR", "capture"), verdict)
+                wanted = _of_each("capture") if captures_only else _of_each("SR", "capture")
                 self._judge_arrival(film, "recorder", wanted, verdict)
         return verdict
 
@@ -125,7 +131,7 @@ class Judge:
         if len(sources) != 1 or told["patient"] != f"{NAME_MARK}{sources[0][-10:]}":
             self._foreign.append(f"{uid} at {place}, {told['modality']} referring to {len(sources)} images")
             return
-        kind = "SR" if told["modality"] == "SR" else "capture"
+        kind = f"{'SR' if told['modality'] == 'SR' else 'capture'} by {told['algorithm']}"
         self._arrived[place].setdefault(sources[0], {}).setdefault(kind, set()).add(uid)
 
     def check_whole(self, answered: Sequence[Film]) -> list[str]:

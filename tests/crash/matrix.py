@@ -1,7 +1,7 @@
 """The crash matrix: every fault, on every kind of installation, with images on their way.
 
 ``python tests/crash/matrix.py --images 10 --json FILE`` plays all of it and prints a table; a fault passes
-when every image that was answered Success has exactly one SR and one SC at each destination.
+when every image that was answered Success has exactly one SR and one SC of each algorithm everywhere.
 """
 
 from __future__ import annotations

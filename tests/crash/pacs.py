@@ -120,13 +120,14 @@ def order(folder: Path, **behaviour: Any) -> None:
 
 
 def describe(encoded: bytes) -> dict[str, Any]:
-    """Return what the judge wants to know of an object: identity, digest, patient, what it refers to."""
+    """Return what the judge wants to know of an object: identity, digest, patient, algorithm, references."""
     file = BytesIO(encoded)
     dataset = dcmread(file, stop_before_pixels=True)
     return {
         "uid": str(dataset.SOPInstanceUID),
         "modality": str(dataset.Modality),
         "patient": str(dataset.PatientID),
+        "algorithm": str(dataset.get("SoftwareVersions", "")).partition(" ")[0],
         "sources": sorted(set(_references(dataset))),
         "sha256": hashlib.sha256(_data_set(encoded)).hexdigest(),
     }
