@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from models.bsnet.aligner import aligned
-from models.bsnet.checkpoint import load_bsnet, load_bsnet_spec, save_bsnet, write_bsnet_spec
+from models.bsnet.checkpoint import SHIPPED_BSNET, load_bsnet, load_bsnet_spec, save_bsnet, write_bsnet_spec
 from models.bsnet.decision import confidence, in_zone_order, scores
 from models.bsnet.ensemble import BSNetEnsemble, calibrated, mirrored
 from models.bsnet.network import build_bsnet
@@ -222,3 +222,11 @@ def test_the_layout_and_the_order_of_zones() -> None:
     layout = np.array([["A", "D"], ["B", "E"], ["C", "F"]])
     numbers = np.vectorize("ABCDEF".index)(layout)
     assert in_zone_order(numbers) == [0, 1, 2, 3, 4, 5]
+
+
+def test_the_shipped_weights_load_are_small_and_say_what_they_may_be_used_for() -> None:
+    networks = load_bsnet(SHIPPED_BSNET)
+    assert len(networks.members) == networks.spec.members
+    assert "non-commercial" in networks.spec.licence
+    assert networks.spec.training
+    assert sum(path.stat().st_size for path in SHIPPED_BSNET.iterdir()) <= 45 * 2**20
