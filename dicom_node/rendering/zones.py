@@ -75,7 +75,7 @@ def draw_zones(
     pitch = _PITCH if change is None else _PITCH_WITH_CHANGE
     for number, margin in enumerate(_margins(page)):
         mine = range(3 * number, 3 * number + 3)
-        spans = [_span(page, extents[index], index % 3) for index in mine]
+        spans = parted([_span(page, extents[index], index % 3) for index in mine])
         centres = _apart([(top + bottom) / 2 for top, bottom in spans], pitch, page)
         moved = any(abs(sum(span) / 2 - centre) > _NEAR for span, centre in zip(spans, centres, strict=True))
         for index, span, centre in zip(mine, spans, centres, strict=True):
@@ -103,6 +103,23 @@ def _span(page: Page, extent: tuple[int, int] | None, level: int) -> tuple[float
     rows = page.film_rows
     first, last = extent or (level * rows // 3, (level + 1) * rows // 3 - 1)
     return (page.film_top + first) / page.unit + 0.2, (page.film_top + last + 1) / page.unit - 0.2
+
+
+def parted(spans: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Let each span end where the next begins: of zones with sloping borders, some rows belong to both.
+
+    Parameters
+    ----------
+    spans : list of tuple of float
+        First and last place of each, from above.
+    """
+    cut = list(spans)
+    for upper in range(len(cut) - 1):
+        (top, bottom), (begin, end) = cut[upper], cut[upper + 1]
+        if bottom > begin:
+            border = (bottom + begin) / 2
+            cut[upper], cut[upper + 1] = (top, border - 0.2), (border + 0.2, end)
+    return cut
 
 
 def _apart(centres: list[float], pitch: float, page: Page) -> list[float]:

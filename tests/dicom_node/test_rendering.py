@@ -13,6 +13,7 @@ from dicom_node.instance import InstanceReference
 from dicom_node.prior import PriorResult, ZoneFigures, figures_of
 from dicom_node.rendering import COLOUR, MONOCHROME, Circumstances, page_of, render_overlay
 from dicom_node.rendering.layout import NARROWEST_PX, WIDEST_PX
+from dicom_node.rendering.zones import parted
 from models.result import AlgorithmId
 
 NOW = datetime(2026, 3, 4, 5, 6)
@@ -322,3 +323,9 @@ def test_classes_stay_apart_for_the_colour_blind(kind):
         assert np.linalg.norm(seen(tinted, matrix) - seen((grey,) * 3, matrix)) > 10
         for line in (lung, opacity):
             assert np.linalg.norm(line - seen((grey,) * 3, matrix)) > 12
+
+
+def test_gauges_of_zones_with_sloping_borders_do_not_overlap():
+    assert parted([(0.0, 10.0), (8.0, 20.0), (20.0, 30.0)]) == [(0.0, 8.8), (9.2, 20.0), (20.0, 30.0)]
+    level = [(0.0, 9.8), (10.2, 20.0), (20.4, 30.0)]
+    assert parted(level) == level
