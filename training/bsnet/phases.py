@@ -28,6 +28,8 @@ SLOW = ("encoder", "decoder", "aligner")
 
 def trained_parts(network: BSNet, phase: str, frozen: Sequence[str] = ()) -> dict[str, nn.Module]:
     """Return the sub-modules that a phase trains, without ``frozen`` and those that the network has not."""
+    if network.decoder is None and phase == "lungs":
+        return {}
     parts = {name: getattr(network, name) for name in TRAINED[phase] if name not in frozen}
     return {name: part for name, part in parts.items() if part is not None}
 

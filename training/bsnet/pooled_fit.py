@@ -56,19 +56,22 @@ class Examples:
         float32, (examples,).
     films : tuple of BSNetFilm
         The film of each example.
+    unchanged : numpy.ndarray
+        bool, (examples,): which are the films as they are; only these judge.
     """
 
     features: Mapping[str, torch.Tensor]
     labels: torch.Tensor
     weights: torch.Tensor
     films: tuple[BSNetFilm, ...]
+    unchanged: NDArray[np.bool_]
 
     def part(self, chosen: NDArray[np.bool_]) -> Examples:
         """Return some of the examples."""
         keep = torch.from_numpy(chosen)
         features = {name: values[keep] for name, values in self.features.items()}
         films = tuple(film for film, kept in zip(self.films, chosen, strict=True) if kept)
-        return Examples(features, self.labels[keep], self.weights[keep], films)
+        return Examples(features, self.labels[keep], self.weights[keep], films, self.unchanged[chosen])
 
 
 def fit_pooled_heads(network: BSNet, films: Sequence[BSNetFilm], training: BSNetTraining) -> dict[str, float]:
@@ -117,7 +120,9 @@ def collect(
     copies = 2 + training.head_fit.views
     weights = torch.tensor([_weight(item, training.head_fit) for item in once]).repeat(copies)
     features = {name: torch.cat([part[0][name] for part in parts]) for name in parts[0][0]}
-    return Examples(features, torch.cat([part[1] for part in parts]), weights, tuple(once) * copies)
+    labels = torch.cat([part[1] for part in parts])
+    unchanged = np.arange(len(weights)) < len(once)
+    return Examples(features, labels, weights, tuple(once) * copies, unchanged)
 
 
 def pooled(network: BSNet, batch: Batch) -> dict[str, torch.Tensor]:
@@ -144,7 +149,7 @@ def cross_validated(network: BSNet, examples: Examples, training: BSNetTraining,
         patients = set(groups[readers][held])
         out = np.array([group in patients for group in groups])
         _fit(network, examples.part(~out), training, penalty)
-        errors.append(_errors(network, examples.part(out & readers)))
+        errors.append(_errors(network, examples.part(out & readers & examples.unchanged)))
     return float(np.concatenate(errors).mean())
 
 
