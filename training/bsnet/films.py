@@ -103,6 +103,10 @@ def prepare_films(
         tuple(item for item in prepared if item.film.split == "train"),
         tuple(item for item in prepared if item.film.split == "val"),
     )
+    return _checked(sets, data)
+
+
+def _checked(sets: FilmSets, data: Path) -> FilmSets:
     if not any(item.lungs is not None or item.label is not None for item in sets.training):
         raise DataError(f"no training film in {data} has lungs or a score; see training/README.md")
     kinds = [item.kind for item in sets.training if item.label is not None]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -166,8 +167,7 @@ def _errors(network: BSNet, examples: Examples) -> NDArray[np.float64]:
 
 def _fit(network: BSNet, examples: Examples, training: BSNetTraining, penalty: float) -> None:
     for name, features in examples.features.items():
-        head = network.heads[name]
-        assert isinstance(head, PooledHead)  # noqa: S101 - the caller's choice of phase
+        head = cast(PooledHead, network.heads[name])
         _set_norm(head, features)
         _descend(head, features, examples, training, penalty)
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -175,7 +175,7 @@ def _whole_epoch(run: PhaseRun, learner: Learner, progress: Progress, run_log: R
     losses = _one_epoch(run, learner, progress, run_log, generator)
     progress.epoch += 1
     progress.elapsed_s += time.monotonic() - started
-    figures = _figures(run, learner.average)
+    figures = _figures(run, cast(BSNet, learner.average))
     line = {"epoch": progress.epoch, "elapsed_s": round(progress.elapsed_s), **losses, **figures}
     run_log.epoch(
         {name: round(value, 5) for name, value in line.items()}, {"loss": losses, "validation": figures}
@@ -214,7 +214,7 @@ def _batches(run: PhaseRun, generator: np.random.Generator) -> tuple[int, Iterat
 
 
 def _one_step(run: PhaseRun, learner: Learner, batch: Any, number: int) -> dict[str, float]:
-    losses = _losses(run, learner.network, batch, number)
+    losses = _losses(run, cast(BSNet, learner.network), batch, number)
     total = torch.stack(list(losses.values())).sum()
     if not torch.isfinite(total):
         raise TrainingError(
@@ -229,8 +229,7 @@ def _one_step(run: PhaseRun, learner: Learner, batch: Any, number: int) -> dict[
     return {name: float(value.detach()) for name, value in losses.items()}
 
 
-def _losses(run: PhaseRun, network: nn.Module, batch: Any, number: int) -> Losses:
-    assert isinstance(network, BSNet)  # noqa: S101 - narrows the learner's module
+def _losses(run: PhaseRun, network: BSNet, batch: Any, number: int) -> Losses:
     if run.name == "lungs":
         return lungs_losses(network, batch)
     if run.name == "alignment":
@@ -241,8 +240,7 @@ def _losses(run: PhaseRun, network: nn.Module, batch: Any, number: int) -> Losse
     return everything_losses(network, batch, run.training.loss, with_lungs=with_lungs)
 
 
-def _figures(run: PhaseRun, network: nn.Module) -> dict[str, float]:
-    assert isinstance(network, BSNet)  # noqa: S101 - narrows the learner's module
+def _figures(run: PhaseRun, network: BSNet) -> dict[str, float]:
     films = run.sets.validation
     if run.name == "alignment":
         return alignment_figures(network, films, run.training.augmentation)
