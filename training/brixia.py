@@ -40,6 +40,8 @@ from training.judging.tables.head_to_head import same_films
 PAPER = "Signoroni et al. 2021"
 OUTCOMES_HELP = "tables of `python -m training.evaluate --csv`, for the readers' 0-6 scale"
 
+ROTATION_HELP = "also turn the films by up to 30 degrees, in steps of 5 or 10 (default: 5); takes minutes"
+
 
 @dataclass(frozen=True)
 class Sources:
@@ -174,12 +176,13 @@ def write_rotation(out: ReportFolder, sources: Sources, options: argparse.Namesp
     from training.judging.brixia.scoring import rotated_errors  # noqa: PLC0415 - only this needs torch
 
     films = of_split(sources.readings, options.split)
-    errors, groups = rotated_errors(films, sources.reader, options.weights, options.unaligned)
-    curve = rotation.rotation_curve(errors, groups)
+    angles = range(-rotation.WIDEST, rotation.WIDEST + 1, options.rotation)
+    errors, groups = rotated_errors(films, sources.reader, options.weights, options.unaligned, angles)
+    curve = rotation.rotation_curve(errors, groups, angles)
     curve.to_csv(out.path / "figure_11.csv", index=False)
     out.section("Rotation")
     out.figure("figure_11", "Fig. 11: rotated films", figures.plot_rotation(curve), "Bands: 95 % intervals.")
-    out.table(rotation.rise_table(errors, groups))
+    out.table(rotation.rise_table(errors, groups, angles))
 
 
 def write_maps(out: ReportFolder, sources: Sources, options: argparse.Namespace) -> None:
@@ -230,7 +233,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--weights", type=Path, help="folder of BS-Net's weights (default: the shipped ones)")
     add("--every-split", action="store_true", help="score the films of all splits, for Tables 10 and 11")
     add("--reader", default="S", help="whom to compare with (default: S, the senior reader)")
-    add("--rotation", action="store_true", help="also turn the films by up to 30 degrees (minutes)")
+    add("--rotation", type=int, nargs="?", const=5, choices=(5, 10), metavar="STEP", help=ROTATION_HELP)
     add("--unaligned", type=Path, help="for --rotation: weights trained without alignment")
     add("--explain", nargs="*", default=[], metavar="ID", help="films to draw explanations of (Fig. 10)")
     add("--runs", nargs="*", default=[], type=Path, metavar="DIR", help="runs to draw curves of (Fig. 8)")

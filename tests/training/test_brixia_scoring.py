@@ -125,11 +125,19 @@ def test_a_users_mistake_is_one_line(data_folder, monkeypatch, arguments, words)
 
 def test_one_command_scores_turns_and_reports(bsnet, data_folder, lungs_found, tmp_path, monkeypatch):
     monkeypatch.setattr("training.judging.figures.saving.DPI", 30)
-    monkeypatch.setattr("training.judging.brixia.scoring.rotated_errors.__defaults__", (None, (-20, 0, 20)))
-    monkeypatch.setattr("training.judging.brixia.rotation.rotation_curve.__defaults__", ((-20, 0, 20),))
-    monkeypatch.setattr("training.judging.brixia.rotation.rise_table.__defaults__", ((-20, 0, 20),))
+    monkeypatch.setattr("training.judging.brixia.rotation.WIDEST", 20)
     out = tmp_path / "report"
-    arguments = ["--data", data_folder, "--split", "test", "--weights", bsnet, "--rotation", "--every-split"]
+    arguments = [
+        "--data",
+        data_folder,
+        "--split",
+        "test",
+        "--weights",
+        bsnet,
+        "--rotation",
+        "10",
+        "--every-split",
+    ]
     arguments += ["--explain", "drawn_021"]
     monkeypatch.setattr(sys, "argv", ["brixia", *map(str, (*arguments, "--out", out))])
     brixia.main()
@@ -138,6 +146,7 @@ def test_one_command_scores_turns_and_reports(bsnet, data_folder, lungs_found, t
     assert len(pd.read_csv(out / "predictions_bs-net.csv")) == 12
     rises = pd.read_csv(out / "figure_11_rise.csv")
     assert rises["system"].tolist() == ["with alignment", "alignment switched off"]
+    assert pd.read_csv(out / "figure_11.csv")["degrees"].tolist() == [-20, -10, 0, 10, 20] * 2
     assert (out / "figure_11.png").is_file()
     assert cv2.imread(str(out / "figure_10_drawn_021.png")).shape[1] > 1000
 

@@ -17,7 +17,8 @@ from training.judging.tables.writing import ReportTable
 Predict = Callable[[NDArray[np.float32]], NDArray[np.float64]]
 """From a film, float32 (rows, columns) in [0, 1], to its regions A to F, float64 (6,), 0 to 3."""
 
-ANGLES = tuple(range(-30, 31, 5))
+WIDEST = 30
+ANGLES = tuple(range(-WIDEST, WIDEST + 1, 5))
 """Degrees, counter-clockwise."""
 WITHIN = 20
 """Degrees up to which the score should hold."""
