@@ -145,7 +145,9 @@ def write_comparators(out: ReportFolder, sources: Sources, options: argparse.Nam
             films[names[-1]] = films["id"].map(film_t_scores(table).to_dict())
     out.section("Beside other systems")
     split = options.split if options.split != "all" else "test"
-    out.table(side_by_side(films, [*names, BS_NET, COVID_NET], split))
+    # Else the published BS-net and one of our own differ by a capital.
+    others = {name: f"{name}, published" for name in (BS_NET, COVID_NET)}
+    out.table(side_by_side(films.rename(columns=others), [*names, *others.values()], split))
 
 
 def write_curves(out: ReportFolder, runs: Sequence[Path]) -> None:
@@ -157,7 +159,7 @@ def write_curves(out: ReportFolder, runs: Sequence[Path]) -> None:
         If a run has no log.
     """
     if runs:
-        logs = {run.name: read_log(run) for run in runs}
+        logs = {"/".join(run.parts[-2:]): read_log(run) for run in runs}
         out.figure("figure_8", "Fig. 8: training", plot_curves(logs), "From the runs' logs.")
 
 
