@@ -96,8 +96,8 @@ class ZoneInvolvement:
         The zone's part of the total: 0 or 1 for the 0-6 score (Danilov et al. 2022, Algorithm B3), 0 to 3 for
         the Brixia score.
     confidence : float or None
-        In [0, 1]: the largest probability of the zone's score classes (Signoroni et al. 2021, Fig. 4); None
-        from a scorer without class probabilities.
+        In [0, 1]: the probability of this score among the zone's score classes (Signoroni et al. 2021,
+        Fig. 4); None from a scorer without class probabilities.
     """
 
     side: Side

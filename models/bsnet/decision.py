@@ -31,20 +31,25 @@ def scores(probabilities: NDArray[np.float32], decision: Decision) -> NDArray[np
     return np.asarray(reached.argmax(axis=-1), np.int64)
 
 
-def confidence(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return how sure the answer is: the largest probability of each region (the paper's Fig. 4).
+def confidence(probabilities: NDArray[np.float32], decided: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return the probability of the score that is reported for each region.
+
+    With ``argmax`` it is the largest (the paper's Fig. 4); the median's may be another class.
 
     Parameters
     ----------
     probabilities : numpy.ndarray
         float32, (..., classes).
+    decided : numpy.ndarray
+        int64, (...): from ``scores``.
 
     Returns
     -------
     numpy.ndarray
         float32, (...), in [0, 1].
     """
-    return np.asarray(probabilities.max(axis=-1), np.float32)
+    chosen = np.take_along_axis(probabilities, decided[..., None], axis=-1)[..., 0]
+    return np.asarray(chosen, np.float32)
 
 
 def in_zone_order(by_region: NDArray[np.generic]) -> list[float]:

@@ -166,8 +166,9 @@ class BSNetScorer:
 
     def _result(self, seen: _Seen, zones: NDArray[np.uint8], warnings: tuple[str, ...]) -> SeverityResult:
         probabilities = seen.answer.region_probabilities[0].float().cpu().numpy()
-        points = in_zone_order(scores(probabilities, self.networks.spec.decision))
-        sure = in_zone_order(confidence(probabilities))
+        decided = scores(probabilities, self.networks.spec.decision)
+        points = in_zone_order(decided)
+        sure = in_zone_order(confidence(probabilities, decided))
         areas = np.bincount(zones.ravel(), minlength=len(ZONE_ORDER) + 1)[1:]
         return SeverityResult(
             algorithm=self._algorithm,

@@ -113,8 +113,8 @@ def test_the_regions_are_named_by_the_patient_s_side() -> None:
     # A is row 0, column 0; F is row 2, column 1.
     assert probabilities[0, 0].argmax() == points["right upper"]
     assert probabilities[2, 1].argmax() == points["left lower"]
-    assert result.zones[0].confidence == pytest.approx(float(probabilities[0, 0].max()))
-    assert result.zones[5].confidence == pytest.approx(float(probabilities[2, 1].max()))
+    assert result.zones[0].confidence == pytest.approx(float(probabilities[0, 0, result.zones[0].score]))
+    assert result.zones[5].confidence == pytest.approx(float(probabilities[2, 1, result.zones[5].score]))
 
 
 def test_a_turned_chest_is_told() -> None:
