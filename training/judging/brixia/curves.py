@@ -61,7 +61,7 @@ def plot_curves(logs: Mapping[str, pd.DataFrame]) -> Figure:
         for run, log in logs.items():
             if name in log:
                 known = log[["epoch", name]].dropna()
-                axes.plot(known["epoch"], known[name], label=run, linewidth=1.2)
+                axes.plot(known["epoch"], known[name], marker="o", markersize=3, label=run)
         axes.set(title=name, xlabel="epoch")
         axes.grid(alpha=0.3)
         axes.legend(fontsize=7)
