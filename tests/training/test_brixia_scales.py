@@ -54,6 +54,26 @@ def test_bootstrap_lines_are_measured_on_patients_they_did_not_see():
     assert 0 < noisy["slope"][1] < 0.1
 
 
+def test_no_film_of_a_draw_is_measured_by_its_line(monkeypatch):
+    from training.judging.brixia import regression
+
+    seen = []
+
+    def fit(values, target, low, high):
+        seen.append(set(values))
+        return fit_line(values, target, low, high)
+
+    def figures(line, values, target):
+        assert not seen[-1] & set(values)
+        return line_figures(line, values, target)
+
+    monkeypatch.setattr(regression, "fit_line", fit)
+    monkeypatch.setattr(regression, "line_figures", figures)
+    total = np.arange(12.0)
+    bootstrap_line(total, total / 2, [str(number // 2) for number in range(12)], (0, 6), repeats=10)
+    assert seen
+
+
 def test_cohens_constants_and_clamps():
     outputs = np.array([-100.0, 0.0, 1.0, 100.0])
     assert COHEN_EXTENT.apply(outputs) == pytest.approx([0, 3.4137437, 4.2842685, 8])
