@@ -148,7 +148,7 @@ def write_bsnet_weights(folder: Path, lungs_above: float = 0.5) -> None:
     folder : pathlib.Path
         Made if missing.
     lungs_above : float
-        In [0, 1]; so high that only opacity is brighter, no lungs are found.
+        Above 1 no lungs are ever found.
     """
     import torch
 
