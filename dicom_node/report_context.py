@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from typing import Any
 
 from pydicom.dataset import Dataset
 
 from dicom_node import codes
+from dicom_node.identity import MANUFACTURER, MODEL_NAME
 from dicom_node.instance import derive_uid
 from dicom_node.pixels import Radiograph
 from dicom_node.prior import Change, ReportBasis
@@ -53,6 +55,17 @@ class ReportContext:
     def series_description(self, what: str) -> str:
         """Return a Series Description that tells the schemes apart where both stand in one list."""
         return f"Research: AI {'Brixia' if self.score_max == codes.BRIXIA_MAX else 'lung opacity'} {what}"
+
+    @property
+    def equipment(self) -> dict[str, Any]:
+        """Who made the objects (PS3.3 C.7.5.1), as highdicom's constructors ask for it."""
+        algorithm = self.result.algorithm
+        return {
+            "manufacturer": MANUFACTURER,
+            "manufacturer_model_name": MODEL_NAME,
+            "device_serial_number": algorithm.digest[:32],
+            "software_versions": f"{algorithm.name} {algorithm.version}"[:64],
+        }
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from dicom_node.capture_figures import write_capture_figures
 from dicom_node.header import text
-from dicom_node.identity import MANUFACTURER, MODEL_NAME, RESEARCH_LABEL, SERIES_NUMBERS
+from dicom_node.identity import RESEARCH_LABEL, SERIES_NUMBERS
 from dicom_node.instance import InstanceReference, ObjectKind
 from dicom_node.prior import acquired_at
 from dicom_node.rendering import (
@@ -133,10 +133,7 @@ def _capture(context: ReportContext, picture: NDArray[np.uint8], kind: _Kind) ->
         series_number=SERIES_NUMBERS[kind.kind],
         sop_instance_uid=context.uid(kind.uid),
         instance_number=1,
-        manufacturer=MANUFACTURER,
-        manufacturer_model_name=MODEL_NAME,
-        device_serial_number=result.algorithm.digest[:32],
-        software_versions=f"{result.algorithm.name} {result.algorithm.version}"[:64],
+        **context.equipment,
         patient_id=header.PatientID,
         patient_birth_date=header.PatientBirthDate,
         patient_sex=header.PatientSex,

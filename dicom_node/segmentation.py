@@ -17,7 +17,7 @@ from pydicom.valuerep import DSfloat
 
 from dicom_node import codes
 from dicom_node.header import texts
-from dicom_node.identity import MANUFACTURER, MODEL_NAME, SERIES_NUMBERS
+from dicom_node.identity import MANUFACTURER, SERIES_NUMBERS
 from dicom_node.report_context import ReportContext
 from dicom_node.source_header import positive_pair, without_names
 from dicom_node.structured_report import finish
@@ -71,10 +71,7 @@ def build_segmentation(context: ReportContext) -> Dataset:
         series_number=SERIES_NUMBER,
         sop_instance_uid=context.uid("SEG"),
         instance_number=1,
-        manufacturer=MANUFACTURER,
-        manufacturer_model_name=MODEL_NAME,
-        software_versions=f"{result.algorithm.name} {result.algorithm.version}"[:64],
-        device_serial_number=result.algorithm.digest[:32],
+        **context.equipment,
         content_label="AI_SEVERITY",
         content_description="Lungs and opacity found by an AI, for research",
         content_qualification=hd.ContentQualificationValues.RESEARCH,

@@ -6,7 +6,7 @@ import highdicom as hd
 from pydicom.dataset import Dataset
 
 from dicom_node import codes
-from dicom_node.identity import MANUFACTURER, MODEL_NAME, SERIES_NUMBERS
+from dicom_node.identity import MANUFACTURER, SERIES_NUMBERS
 from dicom_node.interval_change import as_evidence, prior_reports
 from dicom_node.measurement_report import measurement_report
 from dicom_node.report_context import ReportContext
@@ -46,10 +46,7 @@ def build_structured_report(context: ReportContext) -> Dataset:
         series_number=SERIES_NUMBER,
         sop_instance_uid=context.uid("SR"),
         instance_number=1,
-        manufacturer=MANUFACTURER,
-        manufacturer_model_name=MODEL_NAME,
-        device_serial_number=result.algorithm.digest[:32],
-        software_versions=f"{result.algorithm.name} {result.algorithm.version}"[:64],
+        **context.equipment,
         is_complete=isinstance(result, NotAssessable) or all(zone.area_px for zone in result.zones),
         is_final=False,
         is_verified=False,

@@ -13,7 +13,7 @@ from PIL import ImageCms
 from pydicom.dataset import Dataset
 
 from dicom_node.header import integer, items, text
-from dicom_node.identity import MANUFACTURER, MODEL_NAME, SERIES_NUMBERS
+from dicom_node.identity import SERIES_NUMBERS
 from dicom_node.presentation_state.graphics import (
     displayed_corners,
     graphic_annotations,
@@ -45,7 +45,7 @@ def build_presentation_state(context: ReportContext) -> Dataset:
         colour): outlines of lungs, zones and opacity and the figures in graphic layers of their own, the
         greys as they were scored; with equal contexts equal in every element.
     """
-    result, moment = context.result, context.moment
+    moment = context.moment
     source = _source(context)
     colour = source.SamplesPerPixel == 3 or source.PhotometricInterpretation == "PALETTE COLOR"
     drawn = layers(context)
@@ -57,10 +57,7 @@ def build_presentation_state(context: ReportContext) -> Dataset:
         series_number=SERIES_NUMBER,
         sop_instance_uid=context.uid("GSPS"),
         instance_number=1,
-        manufacturer=MANUFACTURER,
-        manufacturer_model_name=MODEL_NAME,
-        software_versions=f"{result.algorithm.name} {result.algorithm.version}"[:64],
-        device_serial_number=result.algorithm.digest[:32],
+        **context.equipment,
         content_label="AI_SEVERITY",
         content_description="Lungs, opacity and scores found by an AI, for research",
         content_qualification=hd.ContentQualificationValues.RESEARCH,
