@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812 - its customary name
 
 from models.bsnet.aligner import ALIGN_CORNERS
+from models.bsnet.bifpn import BiFPN
 from models.bsnet.spec import CLASSES, BSNetSpec, Pyramid
 
 ROWS = ((0.0, 0.4), (0.3, 0.7), (0.6, 1.0))
@@ -150,11 +151,13 @@ class RegionalHead(nn.Module):
     def __init__(self, spec: BSNetSpec, level_channels: Sequence[int]) -> None:
         super().__init__()
         self.roi_sizes = spec.roi_sizes
-        self.pyramid: FineToCoarse | CanonicalFPN | Coarsest
+        self.pyramid: FineToCoarse | CanonicalFPN | BiFPN | Coarsest
         if spec.pyramid is Pyramid.FINE_TO_COARSE:
             self.pyramid = FineToCoarse(level_channels, spec.pyramid_channels)
         elif spec.pyramid is Pyramid.FPN:
             self.pyramid = CanonicalFPN(level_channels, spec.pyramid_channels[-1])
+        elif spec.pyramid is Pyramid.BIFPN:
+            self.pyramid = BiFPN(level_channels, spec.pyramid_channels[-1])
         else:
             self.pyramid = Coarsest(level_channels)
         self.dropout = nn.Dropout2d(spec.dropout)

@@ -49,6 +49,8 @@ class Pyramid(StrEnum):
     """As the published code runs it: from the finest level down to the coarsest, which is judged."""
     FPN = "fpn"
     """Canonical feature pyramid: from the coarsest level up to the finest, which is judged."""
+    BIFPN = "bifpn"
+    """Bidirectional feature pyramid of EfficientDet: both ways, repeatedly; the finest level is judged."""
     BACKBONE = "backbone"
     """No pyramid: the coarsest level is judged (the paper's Table 10, "backbone head")."""
     POOLED = "pooled"
@@ -96,7 +98,7 @@ class BSNetSpec:
         What the classifiers look at.
     pyramid_channels : tuple of int
         Width of the four levels, from the finest to the coarsest, then that of the output. The canonical
-        pyramid has one width, the last; the other two variants ignore this.
+        and the bidirectional pyramid have one width, the last; variants without a pyramid ignore this.
     roi_sizes : tuple of int or None
         Side of a region's crop at each of the four levels, finest first; None: the level's own size, as in
         the published code.
