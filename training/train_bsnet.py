@@ -1,11 +1,11 @@
-"""Train BS-Net in four phases, from part to whole (Signoroni et al. 2021).
+"""Train BS-Net in phases, from part to whole (Signoroni et al. 2021).
 
     python -m training.train_bsnet --config training/configs/bsnet/compact.toml --data DIR --out runs/bsnet
 
-Started again with the same ``--out`` it goes on where it stopped. Each phase has a folder there (``1-lungs``,
-``2-alignment``, ``3-heads``, ``4-everything``) with ``log.jsonl`` and files for TensorBoard; at the end
-``bsnet.json`` and ``bsnet.safetensors`` lie in ``--out``. ``--join RUN RUN ...`` makes one checkpoint of
-several runs of the same network, which then answer together.
+Started again with the same ``--out`` it goes on where it stopped. Each phase has a folder there (``1-lungs``
+to ``5-presence``) with ``log.jsonl`` and files for TensorBoard; at the end ``bsnet.json`` and
+``bsnet.safetensors`` lie in ``--out``. ``--join RUN RUN ...`` makes one checkpoint of several runs of one
+configuration, whose networks then answer together.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 from models.bsnet.checkpoint import load_bsnet, save_bsnet
 from models.errors import CheckpointError
 from training.bsnet.films import FilmSets, prepare_films
-from training.bsnet.run import TrainingError, finish, run_phases
+from training.bsnet.run import TrainingError, finish, phases_of, run_phases
 from training.bsnet.settings import FOLDER, PHASES, BSNetTraining, read_training, with_epochs
 from training.bsnet.start import start_bsnet
 from training.data.data_folder import add_data_argument
@@ -99,7 +99,7 @@ def train_bsnet(training: BSNetTraining, options: Options, films: Sequence[Film]
         if options.everything:
             sets = FilmSets(sets.training + sets.validation, sets.validation)
         network = run_phases(training, network, sets, options.out, options.phase)
-    if not options.phase or options.phase == PHASES[-1]:
+    if not options.phase or [options.phase] == phases_of(training, network)[-1:]:
         finish(training, network, options.out, _command(training))
 
 
@@ -140,7 +140,7 @@ def _parser() -> argparse.ArgumentParser:
     add_data_argument(parser)
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
     parser.add_argument("--init", type=Path, help="folder of a BS-Net whose weights to start from")
-    parser.add_argument("--phase", type=int, choices=range(1, 5), help="run this phase alone")
+    parser.add_argument("--phase", type=int, choices=range(1, len(PHASES) + 1), help="run this phase alone")
     parser.add_argument("--fold", type=Fold.parse, metavar="K/N", help="hold out this part, by patient")
     parser.add_argument("--everything", action="store_true", help="learn from validation films too")
     parser.add_argument("--seed", type=int, help="in place of the configuration's")

@@ -12,6 +12,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812 - its customary name
 
+from models.geometry import Shape
+
 SIDE = 128
 """Side of the lung map that the aligner looks at."""
 
@@ -60,7 +62,7 @@ def identity(like: torch.Tensor) -> torch.Tensor:
     return torch.eye(2, 3, dtype=like.dtype, device=like.device).expand(like.shape[0], 2, 3)
 
 
-def aligned(maps: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:
+def aligned(maps: torch.Tensor, theta: torch.Tensor, shape: Shape | None = None) -> torch.Tensor:
     """Return maps in the standard frame: bilinear samples, 0 where it reaches beyond the film.
 
     Parameters
@@ -69,11 +71,14 @@ def aligned(maps: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:
         float32, (batch, channels, rows, columns): probability, features, or the film.
     theta : torch.Tensor
         From ``Aligner``; (batch, 2, 3).
+    shape : tuple of int, optional
+        (rows, columns) of the frame; those of ``maps`` if left out.
 
     Returns
     -------
     torch.Tensor
-        float32, the shape of ``maps``.
+        float32, (batch, channels, *shape).
     """
-    grid = F.affine_grid(theta, list(maps.shape), align_corners=ALIGN_CORNERS)
+    size = [*maps.shape[:2], *(shape or maps.shape[2:])]
+    grid = F.affine_grid(theta, size, align_corners=ALIGN_CORNERS)
     return F.grid_sample(maps, grid, mode="bilinear", padding_mode="zeros", align_corners=ALIGN_CORNERS)

@@ -10,6 +10,7 @@ from torch import nn
 
 from models.bsnet.encoder import Features
 from models.bsnet.network import BSNet
+from models.bsnet.presence import with_presence
 from models.bsnet.spec import Attention, BSNetSpec
 
 
@@ -23,15 +24,20 @@ class Judgement(NamedTuple):
     theta : torch.Tensor
         float32, (batch, 2, 3); see ``models.bsnet.aligner``.
     region_probabilities : torch.Tensor
-        float32, (batch, 3, 2, 4), summing to 1 over the classes: mean of ``by_attention``, calibrated.
+        float32, (batch, 3, 2, 4), summing to 1 over the classes: mean of ``by_attention``, calibrated, and
+        mixed with "0 everywhere" by ``presence``.
     by_attention : dict
-        Attention to float32 (batch, 3, 2, 4): mean of all members' probabilities, not calibrated.
+        Attention to float32 (batch, 3, 2, 4): mean of all members' probabilities, neither calibrated nor
+        mixed.
+    presence : torch.Tensor or None
+        float32, (batch,), in [0, 1]: the chance of any disease; None if the networks do not ask.
     """
 
     lung_probability: torch.Tensor | None
     theta: torch.Tensor
     region_probabilities: torch.Tensor
     by_attention: dict[Attention, torch.Tensor]
+    presence: torch.Tensor | None = None
 
     @property
     def lungs(self) -> torch.Tensor:
@@ -75,7 +81,11 @@ class BSNetEnsemble(nn.Module):
         features = self._features(films, mirror=self.spec.mirrored)
         lungs, theta = self._locate(films, features)
         by_attention = self._judge(features, lungs, theta)
-        return Judgement(lungs, theta, self._calibrated(by_attention), by_attention)
+        probabilities = self._calibrated(by_attention)
+        if self.spec.presence is None or lungs is None:
+            return Judgement(lungs, theta, probabilities, by_attention)
+        presence = self._presence(films, features, lungs, theta)
+        return Judgement(lungs, theta, with_presence(probabilities, presence), by_attention, presence)
 
     def judge(
         self,
@@ -98,7 +108,7 @@ class BSNetEnsemble(nn.Module):
         Returns
         -------
         torch.Tensor
-            As ``Judgement.region_probabilities``.
+            As ``Judgement.region_probabilities``, given that there is disease: presence is not asked.
         """
         theta = theta.expand(len(films), -1, -1)
         if lung_probability is not None:
@@ -142,6 +152,20 @@ class BSNetEnsemble(nn.Module):
                 probabilities = values.softmax(-1)
                 answers[attention].append(probabilities.flip(2) if mirror else probabilities)
         return {attention: torch.stack(values).mean(0) for attention, values in answers.items()}
+
+    def _presence(
+        self,
+        films: torch.Tensor,
+        features: list[tuple[BSNet, bool, Features]],
+        lungs: torch.Tensor,
+        theta: torch.Tensor,
+    ) -> torch.Tensor:
+        logits = []
+        for member, mirror, seen in features:
+            view, inside = (films.flip(-1), lungs.flip(-1)) if mirror else (films, lungs)
+            frame = mirrored(theta) if mirror else theta
+            logits.append(member.find_presence(view, seen.levels, inside, frame))
+        return torch.stack([logit for logit in logits if logit is not None]).mean(0).sigmoid()
 
     def _calibrated(self, by_attention: dict[Attention, torch.Tensor]) -> torch.Tensor:
         return calibrated(torch.stack(list(by_attention.values())).mean(0), self.spec)

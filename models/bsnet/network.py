@@ -11,11 +11,12 @@ from typing import NamedTuple
 
 import torch
 from torch import nn
-from torch.nn import functional as F  # noqa: N812 - its customary name
 
 from models.bsnet.aligner import Aligner, aligned, identity
+from models.bsnet.attention import attended, resized
 from models.bsnet.decoder import LibraryDecoder, NestedDecoder
 from models.bsnet.encoder import Features, LibraryEncoder, PreActivationResNet18
+from models.bsnet.presence import Presence
 from models.bsnet.regions import PooledHead, RegionalHead, WholeFilmHead
 from models.bsnet.spec import PREACTIVATION_RESNET18, Attention, BSNetSpec, Decoder, Pyramid
 from models.checkpoint import NetworkSpec, Role, build_network
@@ -36,13 +37,16 @@ class BSNetAnswer(NamedTuple):
         None without a decoder.
     region_logits : dict
         Attention to float32 (batch, 3, 2, 4): rows upper, middle, lower; columns image left, image right;
-        classes 0 to 3.
+        classes 0 to 3. Given that there is disease, if the network asks for its presence apart.
+    presence_logits : torch.Tensor or None
+        float32, (batch,): whether there is any disease; None if the network does not ask.
     """
 
     lung_logits: torch.Tensor | None
     theta: torch.Tensor
     aligned_lungs: torch.Tensor | None
     region_logits: dict[Attention, torch.Tensor]
+    presence_logits: torch.Tensor | None = None
 
 
 class BSNet(nn.Module):
@@ -56,6 +60,8 @@ class BSNet(nn.Module):
         Features.
     decoder : LibraryDecoder or NestedDecoder or None
         Lungs.
+    presence_encoder : LibraryEncoder, optional
+        What the presence of disease is asked of; needed if the spec has ``presence``.
     """
 
     def __init__(
@@ -63,6 +69,7 @@ class BSNet(nn.Module):
         spec: BSNetSpec,
         encoder: LibraryEncoder | PreActivationResNet18,
         decoder: LibraryDecoder | NestedDecoder | None,
+        presence_encoder: LibraryEncoder | None = None,
     ) -> None:
         super().__init__()
         self.spec = spec
@@ -73,6 +80,7 @@ class BSNet(nn.Module):
         self.heads = nn.ModuleDict(
             {str(attention): head(spec, encoder.level_channels) for attention in spec.attentions}
         )
+        self.presence = Presence(spec, presence_encoder, encoder.level_channels) if presence_encoder else None
 
     def forward(self, films: torch.Tensor) -> BSNetAnswer:
         """Score films.
@@ -94,7 +102,9 @@ class BSNet(nn.Module):
         probability = lung_logits.sigmoid()
         theta = self.align(probability)
         lungs = _aligned_lungs(probability, features.levels[0], theta)
-        return BSNetAnswer(lung_logits, theta, lungs, self._judge(features.levels, lungs, theta))
+        logits = self._judge(features.levels, lungs, theta)
+        presence = self.find_presence(films, features.levels, probability, theta)
+        return BSNetAnswer(lung_logits, theta, lungs, logits, presence)
 
     def features(self, films: torch.Tensor) -> Features:
         """Return the encoder's features of films as for ``forward``."""
@@ -155,6 +165,40 @@ class BSNet(nn.Module):
         lungs = None if lung_probability is None else _aligned_lungs(lung_probability, levels[0], theta)
         return self._judge(levels, lungs, theta)
 
+    def find_presence(
+        self,
+        films: torch.Tensor,
+        levels: Sequence[torch.Tensor],
+        lung_probability: torch.Tensor,
+        theta: torch.Tensor,
+    ) -> torch.Tensor | None:
+        """Say whether films show disease at all.
+
+        Parameters
+        ----------
+        films : torch.Tensor
+            As for ``forward``.
+        levels, lung_probability, theta
+            As for ``judge``; the lungs at the size of ``films``.
+
+        Returns
+        -------
+        torch.Tensor or None
+            Logits, float32, (batch,); None if the network does not ask.
+        """
+        if self.presence is None:
+            return None
+        frame = self.in_frame(levels, lung_probability, theta)
+        logits: torch.Tensor = self.presence(films, frame, lung_probability, theta)
+        return logits
+
+    def in_frame(
+        self, levels: Sequence[torch.Tensor], lung_probability: torch.Tensor, theta: torch.Tensor
+    ) -> list[torch.Tensor]:
+        """Return levels as for ``judge`` in the standard frame, lungs alone."""
+        lungs = _aligned_lungs(lung_probability, levels[0], theta)
+        return attended([aligned(level, theta) for level in levels], lungs)
+
     def _judge(
         self, levels: Sequence[torch.Tensor], lungs: torch.Tensor | None, theta: torch.Tensor
     ) -> dict[Attention, torch.Tensor]:
@@ -169,34 +213,17 @@ class BSNet(nn.Module):
         return answers
 
 
-def attended(levels: Sequence[torch.Tensor], lungs: torch.Tensor) -> list[torch.Tensor]:
-    """Multiply aligned features with the aligned lungs (hard attention).
-
-    Parameters
-    ----------
-    levels : sequence of torch.Tensor
-        Each float32, (batch, channels, rows, columns), in the standard frame.
-    lungs : torch.Tensor
-        float32, (batch, 1, rows, columns), in [0, 1], in the standard frame; brought to each level's size by
-        averaging areas.
-
-    Returns
-    -------
-    list of torch.Tensor
-        Shapes as of ``levels``; 0 wherever the lung probability is.
-    """
-    return [level * _resized(lungs, level) for level in levels]
-
-
-def build_bsnet(spec: BSNetSpec, encoder_weights: str | None = None) -> BSNet:
+def build_bsnet(
+    spec: BSNetSpec, encoder_weights: str | None = None, presence_weights: str | None = None
+) -> BSNet:
     """Build one network that ``spec`` describes, with random weights.
 
     Parameters
     ----------
     spec : BSNetSpec
         The description; ``members`` does not matter here.
-    encoder_weights : str, optional
-        Training only; see ``models.checkpoint.build_network``.
+    encoder_weights, presence_weights : str, optional
+        Training only, of the two encoders; see ``models.checkpoint.build_network``.
 
     Returns
     -------
@@ -205,27 +232,39 @@ def build_bsnet(spec: BSNetSpec, encoder_weights: str | None = None) -> BSNet:
     Raises
     ------
     CheckpointError
-        If the library does not know the encoder, or the encoder weights cannot be had.
+        If the library does not know an encoder, or encoder weights cannot be had.
     """
+    presence = _presence_encoder(spec, presence_weights)
     if spec.encoder == PREACTIVATION_RESNET18:
-        encoder: LibraryEncoder | PreActivationResNet18 = PreActivationResNet18()
-        return BSNet(spec, encoder, _nested(spec, encoder) if spec.decoder is not Decoder.NONE else None)
-    library = build_network(
-        NetworkSpec(
-            role=Role.LUNGS,
-            architecture=str(Decoder.UNET if spec.decoder is Decoder.UNET else Decoder.UNETPLUSPLUS),
-            encoder=spec.encoder,
-            input_shape=spec.input_shape,
-            options={"decoder_channels": spec.decoder_channels},
-        ),
-        encoder_weights,
-    )
+        own = PreActivationResNet18()
+        return BSNet(spec, own, None if spec.decoder is Decoder.NONE else _nested(spec, own), presence)
+    architecture = Decoder.UNET if spec.decoder is Decoder.UNET else Decoder.UNETPLUSPLUS
+    library = _library_network(spec.encoder, spec, encoder_weights, architecture)
     encoder = LibraryEncoder(library.encoder, list(library.encoder.out_channels))  # type: ignore[arg-type, union-attr]
     if spec.decoder is Decoder.NONE:
         return BSNet(spec, encoder, None)
     if spec.decoder is Decoder.NESTED_TRANSPOSED:
-        return BSNet(spec, encoder, _nested(spec, encoder))
-    return BSNet(spec, encoder, LibraryDecoder(library.decoder, library.segmentation_head))  # type: ignore[arg-type]
+        return BSNet(spec, encoder, _nested(spec, encoder), presence)
+    decoder = LibraryDecoder(library.decoder, library.segmentation_head)  # type: ignore[arg-type]
+    return BSNet(spec, encoder, decoder, presence)
+
+
+def _presence_encoder(spec: BSNetSpec, weights: str | None) -> LibraryEncoder | None:
+    if spec.presence is None:
+        return None
+    library = _library_network(spec.presence.encoder, spec, weights, Decoder.UNET)
+    return LibraryEncoder(library.encoder, list(library.encoder.out_channels))  # type: ignore[arg-type, union-attr]
+
+
+def _library_network(encoder: str, spec: BSNetSpec, weights: str | None, architecture: Decoder) -> nn.Module:
+    described = NetworkSpec(
+        role=Role.LUNGS,
+        architecture=str(architecture),
+        encoder=encoder,
+        input_shape=spec.input_shape,
+        options={"decoder_channels": spec.decoder_channels},
+    )
+    return build_network(described, weights)
 
 
 def _nested(spec: BSNetSpec, encoder: LibraryEncoder | PreActivationResNet18) -> NestedDecoder:
@@ -233,8 +272,4 @@ def _nested(spec: BSNetSpec, encoder: LibraryEncoder | PreActivationResNet18) ->
 
 
 def _aligned_lungs(probability: torch.Tensor, finest: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:
-    return aligned(_resized(probability, finest), theta)
-
-
-def _resized(maps: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    return F.adaptive_avg_pool2d(maps, (like.shape[2], like.shape[3]))
+    return aligned(resized(probability, finest), theta)

@@ -18,6 +18,7 @@ from models.bsnet.decision import confidence, in_zone_order, scores
 from models.bsnet.ensemble import BSNetEnsemble, Judgement
 from models.bsnet.film_regions import film_regions
 from models.bsnet.preprocessing import preprocess
+from models.bsnet.presence import with_presence
 from models.bsnet.spec import CLASSES, BSNetSpec, Decoder, Preprocessing
 from models.checkpoint import weights_folder
 from models.device import torch_device
@@ -37,7 +38,7 @@ from models.segmenter import Segmentation, has_contrast
 from models.zones import NoLungs
 
 NAME = "bs-net"
-VERSION = "1.0"
+VERSION = "1.1"
 """Raised with every change of this code that can change a result."""
 
 LUNG_THRESHOLD = 0.5
@@ -192,6 +193,8 @@ class BSNetScorer:
             with torch.inference_mode():
                 films = torch.from_numpy(views).to(self.device)
                 answer = self.networks.judge(films, seen.answer.lungs, seen.answer.theta, mirror=False)
+                if seen.answer.presence is not None:
+                    answer = with_presence(answer, seen.answer.presence)
             return answer.float().cpu().numpy()
 
         in_view = seen.geometry.forward(lungs.astype(np.float32)) > 0.5
@@ -236,6 +239,14 @@ def algorithm_id(spec: BSNetSpec) -> AlgorithmId:
             "class_bias": ", ".join(f"{bias:g}" for bias in spec.class_bias),
             "precision": "float32",
             **({"mirrored": "averaged"} if spec.mirrored else {}),
+            **_presence_parameter(spec),
         },
         licence=spec.licence,
     )
+
+
+def _presence_parameter(spec: BSNetSpec) -> dict[str, str]:
+    if spec.presence is None:
+        return {}
+    shape = " x ".join(str(side) for side in spec.presence.input_shape)
+    return {"presence": f"{spec.presence.encoder}, {shape}"}

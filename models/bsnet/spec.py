@@ -77,6 +77,22 @@ class Decision(StrEnum):
 
 
 @dataclass(frozen=True)
+class PresenceSpec:
+    """What asks whether a film shows disease at all; see ``models.bsnet.presence``.
+
+    Parameters
+    ----------
+    encoder : str
+        A name of segmentation-models-pytorch.
+    input_shape : tuple of int
+        (rows, columns) at which it sees the aligned lungs, multiples of 32.
+    """
+
+    encoder: str
+    input_shape: Shape
+
+
+@dataclass(frozen=True)
 class BSNetSpec:
     """All that is needed to build a BS-Net, feed it, and read its answer.
 
@@ -104,6 +120,8 @@ class BSNetSpec:
         the published code.
     align : bool
         Whether the lungs are brought to a standard frame.
+    presence : PresenceSpec or None
+        What asks whether there is disease at all; None to leave that to the regions, as in the paper.
     dropout : float
         Training only: share of the channels that the classifiers do without.
     preprocessing : Preprocessing
@@ -146,6 +164,7 @@ class BSNetSpec:
     pyramid_channels: tuple[int, ...] = (64, 64, 128, 256, 512)
     roi_sizes: tuple[int, ...] | None = None
     align: bool = True
+    presence: PresenceSpec | None = None
     dropout: float = 0.0
     preprocessing: Preprocessing = Preprocessing.CLAHE
     window_percentiles: tuple[float, float] = (2.0, 98.0)
@@ -170,14 +189,16 @@ class BSNetSpec:
         lungs = self.decoder is not Decoder.NONE
         checks = {
             f"input_shape {self.input_shape}: both sides must be multiples of {COARSEST_STRIDE}": (
-                len(self.input_shape) == 2
-                and all(side > 0 and side % COARSEST_STRIDE == 0 for side in self.input_shape)
+                _multiples(self.input_shape)
             ),
             "attentions: name at least one, each once": (
                 0 < len(set(self.attentions)) == len(self.attentions)
             ),
             "hard attention and alignment need the lungs: choose a decoder": (
                 lungs or not (self.align or Attention.HARD in self.attentions)
+            ),
+            "presence needs the lungs, and an input_shape of multiples of 32": (
+                self.presence is None or (lungs and _multiples(self.presence.input_shape))
             ),
             "decoder_channels: five widths, from the deepest node to full resolution": (
                 len(self.decoder_channels) == 5
@@ -219,6 +240,8 @@ class BSNetSpec:
         for name, kind in (("decoder", Decoder), ("pyramid", Pyramid), ("decision", Decision)):
             if name in content:
                 read[name] = kind(content[name])
+        if (presence := content.get("presence")) is not None:
+            read["presence"] = PresenceSpec(presence["encoder"], tuple(presence["input_shape"]))
         if "preprocessing" in content:
             read["preprocessing"] = Preprocessing(content["preprocessing"])
         if "attentions" in content:
@@ -227,6 +250,10 @@ class BSNetSpec:
             if name in content:
                 read[name] = tuple(content[name])
         return cls(**{**content, **read})
+
+
+def _multiples(shape: Shape) -> bool:
+    return len(shape) == 2 and all(side > 0 and side % COARSEST_STRIDE == 0 for side in shape)
 
 
 PAPER = BSNetSpec(

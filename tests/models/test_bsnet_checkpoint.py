@@ -130,7 +130,7 @@ def test_weights_of_another_shape(copied: Path) -> None:
         ({"roi_sizes": (4,)}, "roi_sizes"),
         ({"temperature": 0.0}, "above 0"),
         ({"class_bias": (0.0,)}, "4 classes"),
-        ({"pyramid": "bifpn"}, "bifpn"),
+        ({"pyramid": "panet"}, "panet"),
     ],
 )
 def test_a_spec_that_cannot_be(change: dict[str, object], message: str) -> None:

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from models.bsnet.aligner import Aligner, aligned, identity
+from models.bsnet.attention import attended
 from models.bsnet.film_regions import film_regions, frame_heights, rotation
-from models.bsnet.network import attended
 from models.bsnet.regions import COLUMNS, REGIONS, ROWS, region_crops
 from models.zones import Lungs, zone_map
 

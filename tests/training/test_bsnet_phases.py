@@ -67,12 +67,13 @@ def test_a_phase_trains_its_parts_and_no_others(network: BSNet, phase: str) -> N
         assert part.training == learns
 
 
-def test_the_phases_are_the_papers() -> None:
+def test_the_phases_are_the_papers_and_then_ours() -> None:
     assert [set(TRAINED[phase]) for phase in PHASES] == [
         {"encoder", "decoder"},
         {"aligner"},
         {"heads"},
         {"encoder", "decoder", "aligner", "heads"},
+        {"presence"},
     ]
 
 

@@ -10,7 +10,8 @@ from safetensors.torch import load_file
 
 from models.bsnet.checkpoint import load_bsnet
 from models.errors import CheckpointError
-from training.bsnet.settings import BSNetTraining, training_from
+from training.bsnet.settings import BSNetTraining, PresenceFit, training_from
+from training.data.dataset import DataError, read_manifest
 from training.data.folds import Fold
 from training.learning.config import ConfigError
 from training.train_bsnet import Options, join, main, train_bsnet
@@ -103,6 +104,33 @@ def test_pooled_heads_are_fitted_with_a_penalty_that_is_logged(
     dense = load_bsnet(tmp_path).members[0].heads["hard"].dense.weight
     steps = (dense[1:] - dense[:-1]).float()  # the grades share one direction
     assert torch.allclose(steps, steps[:1].expand_as(steps), atol=1e-2)
+
+
+def test_presence_is_fitted_last_and_a_film_without_it_gets_0(data_folder, tmp_path: Path) -> None:
+    training = tiny(
+        pyramid="pooled", attentions=["hard"], presence={"encoder": "resnet18", "input_shape": [64, 64]}
+    )
+    phases = {name: training.phases["heads"] for name in ("heads", "presence")}
+    training = replace(training, phases=phases, presence_fit=PresenceFit(margin=-50.0))
+
+    train_bsnet(training, Options(data_folder, tmp_path))
+
+    line = lines(tmp_path / "5-presence")[0]
+    assert min(line["healthy"], line["diseased"]) > 0
+    networks = load_bsnet(tmp_path)
+    assert networks.spec.presence == training.spec.presence
+    answer = networks(torch.rand(2, 1, 64, 64))
+    assert answer.presence.max() < 1e-6
+    assert answer.region_probabilities[..., 0].min() > 0.999
+
+
+def test_presence_wants_healthy_films_too(data_folder, tmp_path: Path) -> None:
+    training = tiny(pyramid="pooled", presence={"encoder": "resnet18", "input_shape": [64, 64]})
+    training = replace(training, phases={"presence": training.phases["heads"]})
+    ill = [film for film in read_manifest(data_folder) if not film.normal]
+
+    with pytest.raises(DataError, match="films called normal; add films"):
+        train_bsnet(training, Options(data_folder, tmp_path), ill)
 
 
 def test_the_all_in_one_baseline_has_neither_lungs_nor_alignment(data_folder, tmp_path: Path) -> None:

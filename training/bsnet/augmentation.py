@@ -80,6 +80,10 @@ class Augmentation:
             one_deformation_p=None, together_p=None, flip_p=0.0,
         )  # fmt: skip
 
+    def mirrored(self) -> Augmentation:
+        """Return these settings with every film mirrored."""
+        return replace(self, flip_p=1.0)
+
     def without_grey(self) -> Augmentation:
         """Return these settings with geometry alone (Table 11)."""
         return replace(self, grey_p=0.0)

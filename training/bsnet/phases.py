@@ -1,7 +1,8 @@
-"""From part to whole: what learns in each of the four phases (Signoroni et al. 2021, section "Training").
+"""From part to whole: what learns in each phase (Signoroni et al. 2021, section "Training").
 
 1 lungs: encoder and decoder. 2 alignment: the aligner, on synthetic masks alone. 3 heads: the heads, on
-frozen features. 4 everything: all of it; the regions' loss reaches the aligner, too.
+frozen features. 4 everything: all of it; the regions' loss reaches the aligner, too. 5 presence, which is not
+the paper's: whether there is disease at all, on frozen features.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ TRAINED: Mapping[str, tuple[str, ...]] = {
     "alignment": ("aligner",),
     "heads": ("heads",),
     "everything": ("encoder", "decoder", "aligner", "heads"),
+    "presence": ("presence",),
 }
 """Sub-modules that learn, by phase; the others are frozen."""
 

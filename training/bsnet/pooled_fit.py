@@ -20,11 +20,12 @@ from sklearn.model_selection import GroupKFold
 from torch.nn import functional as F  # noqa: N812 - its customary name
 
 from models.bsnet.aligner import aligned
+from models.bsnet.attention import attended
 from models.bsnet.decision import scores
-from models.bsnet.network import BSNet, attended
+from models.bsnet.network import BSNet
 from models.bsnet.regions import PooledHead
 from models.bsnet.spec import Attention
-from training.bsnet.augmentation import SWITCHES, Augmentation
+from training.bsnet.augmentation import SWITCHES
 from training.bsnet.batches import Batch, changed_batch, scored_films
 from training.bsnet.films import LABELLED, BSNetFilm, as_grid
 from training.bsnet.losses import joint_loss
@@ -114,7 +115,7 @@ def collect(
     once = list({item.film.name: item for item in once}.values())
     still = SWITCHES["none"]
     parts: list[tuple[dict[str, torch.Tensor], torch.Tensor]] = []
-    for augmentation in (still, _mirrored(still), *[training.augmentation] * training.head_fit.views):
+    for augmentation in (still, still.mirrored(), *[training.augmentation] * training.head_fit.views):
         for start in range(0, len(once), BATCH):
             batch = changed_batch(once[start : start + BATCH], augmentation, generator)
             parts.append((pooled(network, batch), batch.labels))
@@ -127,10 +128,9 @@ def collect(
 
 
 def pooled(network: BSNet, batch: Batch) -> dict[str, torch.Tensor]:
-    """Return the pooled features of a batch, attention to float32 (batch, 6, channels)."""
+    """Return the pooled features of a batch, attention to float32 (batch, 6, channels), by lungs as found."""
     features = network.features(batch.films)
-    known = bool(batch.has_lungs.all())
-    lungs = batch.lungs if known else network.lungs(features).sigmoid()
+    lungs = batch.lungs if network.decoder is None else network.lungs(features).sigmoid()
     theta = network.align(lungs)
     levels = [aligned(level, theta) for level in features.levels]
     inside = aligned(F.adaptive_avg_pool2d(lungs, (levels[0].shape[2], levels[0].shape[3])), theta)
@@ -207,7 +207,3 @@ def _descend(
 
 def _weight(item: BSNetFilm, settings: HeadFit) -> float:
     return {LABELLED: 1.0, "guessed": settings.guessed, "normal": settings.normal}[item.kind]
-
-
-def _mirrored(still: Augmentation) -> Augmentation:
-    return Augmentation(**{**vars(still), "flip_p": 1.0})

@@ -6,7 +6,7 @@ import copy
 import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -20,7 +20,7 @@ from models.bsnet.checkpoint import save_bsnet
 from models.bsnet.network import BSNet
 from models.bsnet.spec import Pyramid
 from training.bsnet import batches as films_of
-from training.bsnet.films import FilmSets
+from training.bsnet.films import BSNetFilm, FilmSets
 from training.bsnet.judging import alignment_figures, lung_figures, score_figures
 from training.bsnet.objectives import (
     Losses,
@@ -31,6 +31,7 @@ from training.bsnet.objectives import (
 )
 from training.bsnet.phases import freeze, parameter_groups, trained_parts
 from training.bsnet.pooled_fit import fit_pooled_heads
+from training.bsnet.presence_fit import fit_presence
 from training.bsnet.settings import PHASES, BSNetTraining, Phase
 from training.data.dataset import DataError
 from training.learning.optimizers import build_optimizer
@@ -43,6 +44,9 @@ WEIGHTS = "weights.safetensors"
 WARM_UP = 0.05
 LEAST_RATE = 0.01
 CLIP_NORM = 5.0
+
+Fit = Callable[[BSNet, Sequence[BSNetFilm], BSNetTraining], dict[str, float]]
+"""A phase that is fitted at once to cached features, not in epochs."""
 
 log = logging.getLogger(__name__)
 
@@ -111,8 +115,7 @@ def run_phases(training: BSNetTraining, network: BSNet, sets: FilmSets, out: Pat
     training.data.dataset.DataError
         If there is no film to learn from in a phase.
     """
-    wanted = [name for name in PHASES if name in training.phases and training.phases[name].epochs]
-    for name in (name for name in wanted if trained_parts(network, name)):
+    for name in phases_of(training, network):
         run = PhaseRun(training, name, sets, out / f"{PHASES.index(name) + 1}-{name}")
         done = run.folder / WEIGHTS
         if not done.is_file():
@@ -123,6 +126,12 @@ def run_phases(training: BSNetTraining, network: BSNet, sets: FilmSets, out: Pat
         if name == only:
             break
     return network.eval()
+
+
+def phases_of(training: BSNetTraining, network: BSNet) -> list[str]:
+    """Return the phases that a training has, in their order: those with epochs and something to learn."""
+    wanted = [name for name in PHASES if name in training.phases and training.phases[name].epochs]
+    return [name for name in wanted if trained_parts(network, name)]
 
 
 def finish(training: BSNetTraining, network: BSNet, out: Path, command: str) -> None:
@@ -136,7 +145,10 @@ def _run_phase(run: PhaseRun, network: BSNet) -> None:
     kept = run.training.encoder_weights != "none"
     freeze(network, run.name, frozen=run.phase.frozen, keep_statistics=kept)
     if run.name == "heads" and run.training.spec.pyramid is Pyramid.POOLED:
-        _fit_heads(run, network)
+        _fit(run, network, fit_pooled_heads)
+        return
+    if run.name == "presence":
+        _fit(run, network, fit_presence)
         return
     learner = _learner(run, network)
     progress = load_state(run.folder, learner)
@@ -147,9 +159,9 @@ def _run_phase(run: PhaseRun, network: BSNet) -> None:
     _write(learner.average, run.folder)
 
 
-def _fit_heads(run: PhaseRun, network: BSNet) -> None:
+def _fit(run: PhaseRun, network: BSNet, fit: Fit) -> None:
     started = time.monotonic()
-    figures = fit_pooled_heads(network, run.sets.training, run.training)
+    figures = fit(network, run.sets.training, run.training)
     figures |= score_figures(network.eval(), run.sets.validation)
     line = {"epoch": 1, "elapsed_s": round(time.monotonic() - started), **figures}
     with RunLog(run.folder, 1, 0) as run_log:

@@ -14,8 +14,8 @@ from training.learning.config import ConfigError, read_toml
 FOLDER = Path(__file__).parent.parent / "configs" / "bsnet"
 """Where the TOML files of this package lie."""
 
-PHASES = ("lungs", "alignment", "heads", "everything")
-"""The four phases, in their order (section "Training" of the paper)."""
+PHASES = ("lungs", "alignment", "heads", "everything", "presence")
+"""The paper's four phases in their order (section "Training"), and ours for ``models.bsnet.presence``."""
 
 PROTOCOLS = ("scratch", "fine-tune", "full")
 """Table 9: learn on the data folder alone; start from given weights; take given weights as they are."""
@@ -112,6 +112,30 @@ class HeadFit:
 
 
 @dataclass(frozen=True)
+class PresenceFit:
+    """How the presence of disease is fitted to cached features; see ``training.bsnet.presence_fit``.
+
+    Parameters
+    ----------
+    encoder_weights : str
+        As ``BSNetTraining.encoder_weights``, of the encoder that looks at the aligned lungs.
+    strength : float
+        Of the fit against its penalty: the inverse, C, of scikit-learn's logistic regression.
+    margin : float
+        Added to the log odds of disease. The encoder may have learnt from the very films that the fit sees,
+        so that on other films it is less sure than it seems; above 0, diseased films are spared at the price
+        of healthy ones.
+    views : int
+        Changed copies of each film, beside the film and its mirror image.
+    """
+
+    encoder_weights: str = "none"
+    strength: float = 0.01
+    margin: float = 0.0
+    views: int = 1
+
+
+@dataclass(frozen=True)
 class BSNetTraining:
     """One training.
 
@@ -126,7 +150,7 @@ class BSNetTraining:
     lung_decoder : str
         Checkpoint folder of a stage I with the same encoder, whose decoder phase 1 starts from; empty for
         random weights.
-    films, loss, head_fit, augmentation
+    films, loss, head_fit, presence_fit, augmentation
         See there; the augmentation is one of ``SWITCHES`` by name.
     phases : dict
         By the names in ``PHASES``.
@@ -145,6 +169,7 @@ class BSNetTraining:
     films: Films = field(default_factory=Films)
     loss: Loss = field(default_factory=Loss)
     head_fit: HeadFit = field(default_factory=HeadFit)
+    presence_fit: PresenceFit = field(default_factory=PresenceFit)
     augmentation: Augmentation = SWITCHES["all"]
     phases: Mapping[str, Phase] = field(default_factory=dict)
     ema_decay: float = 0.98
@@ -178,13 +203,14 @@ def training_from(content: Mapping[str, Any], source: str) -> BSNetTraining:
     known = {item.name for item in fields(BSNetTraining)} - {"spec"} | {"network"}
     if unknown := set(content) - known:
         raise ConfigError(f"{source}: unknown key {', '.join(sorted(unknown))}; remove or correct it")
-    tables = ("network", "films", "loss", "head_fit", "phases", "augmentation")
+    tables = ("network", "films", "loss", "head_fit", "presence_fit", "phases", "augmentation")
     try:
         training = BSNetTraining(
             spec=_spec(content.get("network", {})),
             films=_section(Films, content.get("films", {})),
             loss=_section(Loss, content.get("loss", {})),
             head_fit=_section(HeadFit, content.get("head_fit", {})),
+            presence_fit=_section(PresenceFit, content.get("presence_fit", {})),
             augmentation=_chosen("augmentation", content.get("augmentation", "all"), SWITCHES),
             phases={name: _section(Phase, table) for name, table in content.get("phases", {}).items()},
             **{name: value for name, value in content.items() if name not in tables},

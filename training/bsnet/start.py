@@ -46,7 +46,11 @@ def start_bsnet(training: BSNetTraining, init: Path | None = None) -> BSNet:
     if training.protocol != "scratch" and init is None:
         raise ConfigError(f'protocol "{training.protocol}" starts from given weights; name them with --init')
     torch.manual_seed(training.seed)
-    network = build_bsnet(training.spec, _encoder_weights(training.encoder_weights))
+    network = build_bsnet(
+        training.spec,
+        _encoder_weights(training.encoder_weights),
+        _encoder_weights(training.presence_fit.encoder_weights),
+    )
     if training.lung_decoder:
         _take_decoder(network, training.lung_decoder)
     if init is not None:
