@@ -17,6 +17,9 @@ from models.bsnet.attention import attended
 from models.bsnet.encoder import LibraryEncoder
 from models.bsnet.spec import BSNetSpec
 
+CERTAIN = 10.0
+"""Log odds."""
+
 LUNG = 0.5
 """What is less probably lung than this is blackened."""
 
@@ -44,6 +47,9 @@ class Presence(nn.Module):
         channels = sum(level_channels) + sum(encoder.level_channels)
         self.norm = nn.BatchNorm1d(channels, affine=False)
         self.dense = nn.Linear(channels, 1)
+        # Until it has learnt, disease is certain: it must not hide what the regions' heads say.
+        nn.init.zeros_(self.dense.weight)
+        nn.init.constant_(self.dense.bias, CERTAIN)
 
     def forward(
         self,

@@ -31,6 +31,8 @@ SPEC = replace(
 def network() -> BSNet:
     torch.manual_seed(3)
     network = build_bsnet(SPEC).eval()
+    torch.nn.init.normal_(network.presence.dense.weight, std=0.1)
+    torch.nn.init.zeros_(network.presence.dense.bias)
     for head in network.heads.values():
         torch.nn.init.normal_(head.dense.weight, std=0.5)
     return network
@@ -92,6 +94,7 @@ def test_presence_mixes_the_answer_with_nothing_everywhere() -> None:
 def test_several_networks_and_mirror_images_answer_together(network: BSNet) -> None:
     torch.manual_seed(4)
     networks = BSNetEnsemble([network, build_bsnet(SPEC).eval()], SPEC)
+    torch.nn.init.normal_(networks.members[1].presence.dense.bias)
     film = torch.rand(2, 1, 64, 96)
     with torch.inference_mode():
         here, there, alone = networks(film), networks(film.flip(-1)), networks(film[:1])
@@ -142,6 +145,12 @@ def test_it_is_kept_on_disk_and_part_of_the_algorithm(network: BSNet, tmp_path: 
 def test_a_presence_that_cannot_be(change: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="presence needs the lungs"):
         BSNetSpec.from_mapping({"preset": "x", "encoder": "resnet18", "input_shape": [64, 64], **change})
+
+
+def test_before_it_has_learnt_disease_is_certain() -> None:
+    with torch.inference_mode():
+        answer = build_bsnet(SPEC).eval()(torch.rand(1, 1, 64, 96))
+    assert answer.presence_logits.sigmoid() > 0.9999
 
 
 def test_the_baseline_has_none() -> None:
