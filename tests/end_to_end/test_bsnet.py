@@ -215,6 +215,36 @@ def test_bs_net_alone_then_weights_that_see_no_lungs(
     require_valid(unassessable, tmp_path)
 
 
+def test_both_through_separate_roles(
+    installation: Installation, redis_url: str, postgresql_url: str, tmp_path: Path
+) -> None:
+    settings = installation.settings | {
+        "CXR_ALGORITHM": "both",
+        "CXR_BROKER_URL": redis_url,
+        "CXR_DATABASE_URL": postgresql_url,
+    }
+    assert installation.cxr_worker("migrate", settings=settings).returncode == 0
+    for role in (("listen",), ("sweep",), ("work", "--queues", "score"), ("work", "--queues", "deliver")):
+        installation.start_role(*role, settings=settings)
+    films = [make_film(SCORED), make_film(BLANK)]
+    for film in films:
+        path = tmp_path / f"{film.sop_instance_uid[-12:]}.dcm"
+        path.write_bytes(film.encoded)
+        assert installation.storescu(int(settings["CXR_PORT"]), path).returncode == 0
+
+    def told(*arguments: str) -> Any:
+        return json.loads(installation.cxr_worker("status", *arguments, "--json", settings=settings).stdout)
+
+    wait_until(lambda: told()["counts"]["STORED"] == 2, 120, "both films' end")
+    ended = [outcomes(told(film.sop_instance_uid)) for film in films]
+    assert ended == [dict.fromkeys(BOTH, outcome) for outcome in ("scored", "not-assessable")]
+    scored, blank = (installation.objects(film) for film in films)
+    made = {name: kinds(found) for name, found in scored.items()}
+    assert made == {"two-stage": [9801, 9802], "bs-net": [9801, 9802, 9805]}
+    assert {name: kinds(found) for name, found in blank.items()} == {name: [9801, 9802] for name in BOTH}
+    require_valid(scored["bs-net"], tmp_path)
+
+
 def test_offline_both(cxr_worker: Any, settings: Environment, tmp_path: Path) -> None:
     folder, out = tmp_path / "films", tmp_path / "out"
     folder.mkdir()
