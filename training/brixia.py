@@ -237,7 +237,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--reader", default="S", help="whom to compare with (default: S, the senior reader)")
     add("--rotation", type=int, nargs="?", const=5, choices=(5, 10), metavar="STEP", help=ROTATION_HELP)
     add("--unaligned", type=Path, help="for --rotation: weights trained without alignment")
-    add("--explain", nargs="*", default=[], metavar="ID", help="films to draw explanations of (Fig. 10)")
+    add("--explain", nargs="+", default=[], metavar="ID", help="films to draw explanations of (Fig. 10)")
     add("--runs", nargs="*", default=[], type=Path, metavar="DIR", help="runs to draw curves of (Fig. 8)")
     add("--outcomes", nargs="*", default=[], metavar="[NAME=]CSV", help=OUTCOMES_HELP)
     add("--published", type=Path, help="folder of published tables (default: DATA/published)")
