@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import torch
@@ -80,8 +81,7 @@ def fit_presence(network: BSNet, films: Sequence[BSNetFilm], training: BSNetTrai
     changes = (still, still.mirrored(), *[training.augmentation] * settings.views)
     generator = np.random.default_rng(training.seed)
     means = [_means(network.eval(), known, change, generator) for change in changes]
-    presence = network.presence
-    assert isinstance(presence, Presence)  # noqa: S101 - the phase is only run where there is one
+    presence = cast(Presence, network.presence)
     scaled = _standardised(presence, means)
     groups = np.array([item.film.group for item in known])
     figures = _judged(scaled[0], answers, groups, training)
