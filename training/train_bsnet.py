@@ -120,8 +120,8 @@ def join(runs: Sequence[Path], out: Path) -> None:
 
 def _command(training: BSNetTraining) -> str:
     return (
-        f"python -m training.train_bsnet, preset {training.spec.preset}, steps in training/README.md; "
-        "see models/MODEL_CARD.md for data and licences: non-commercial research, share-alike"
+        f"python -m training.train_bsnet, preset {training.spec.preset}, steps in training/BSNET.md; "
+        "see models/BSNET_CARD.md for data and licences: non-commercial research, share-alike"
     )
 
 
