@@ -189,7 +189,7 @@ class BSNet(nn.Module):
         if self.presence is None:
             return None
         frame = self.in_frame(levels, lung_probability, theta)
-        logits: torch.Tensor = self.presence(films, frame, lung_probability, theta)
+        logits: torch.Tensor = self.presence(self.presence.pool(films, frame, lung_probability, theta))
         return logits
 
     def in_frame(

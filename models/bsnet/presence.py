@@ -51,14 +51,14 @@ class Presence(nn.Module):
         nn.init.zeros_(self.dense.weight)
         nn.init.constant_(self.dense.bias, CERTAIN)
 
-    def forward(
+    def pool(
         self,
         films: torch.Tensor,
         levels: Sequence[torch.Tensor],
         lung_probability: torch.Tensor,
         theta: torch.Tensor,
     ) -> torch.Tensor:
-        """Judge films.
+        """Look at films.
 
         Parameters
         ----------
@@ -75,25 +75,15 @@ class Presence(nn.Module):
         Returns
         -------
         torch.Tensor
-            Logits, float32, (batch,).
+            The means of all features over the frame, float32, (batch, channels).
         """
-        return self.classify(self.pool(films, levels, lung_probability, theta))
-
-    def pool(
-        self,
-        films: torch.Tensor,
-        levels: Sequence[torch.Tensor],
-        lung_probability: torch.Tensor,
-        theta: torch.Tensor,
-    ) -> torch.Tensor:
-        """Return the means of all features over the frame, float32 (batch, channels); as for ``forward``."""
         lungs = aligned(lung_probability, theta, self.input_shape)
         view = aligned(films, theta, self.input_shape) * (lungs > LUNG)
         seen = self.encoder((view - self.spec.grey_mean) / self.spec.grey_std).levels
         means = [level.mean(dim=(2, 3)) for level in (*levels, *attended(seen, lungs))]
         return torch.cat(means, dim=1)
 
-    def classify(self, means: torch.Tensor) -> torch.Tensor:
+    def forward(self, means: torch.Tensor) -> torch.Tensor:
         """Return logits, float32 (batch,), from what ``pool`` returns."""
         logits: torch.Tensor = self.dense(self.norm(means))
         return logits[:, 0]

@@ -241,7 +241,7 @@ class BSNetSpec:
             if name in content:
                 read[name] = kind(content[name])
         if (presence := content.get("presence")) is not None:
-            read["presence"] = PresenceSpec(presence["encoder"], tuple(presence["input_shape"]))
+            read["presence"] = PresenceSpec(**{**presence, "input_shape": tuple(presence["input_shape"])})
         if "preprocessing" in content:
             read["preprocessing"] = Preprocessing(content["preprocessing"])
         if "attentions" in content:

@@ -147,6 +147,14 @@ def test_a_presence_that_cannot_be(change: dict[str, object]) -> None:
         BSNetSpec.from_mapping({"preset": "x", "encoder": "resnet18", "input_shape": [64, 64], **change})
 
 
+def test_a_presence_with_an_unknown_key() -> None:
+    presence = {"encoder": "resnet18", "input_shape": [64, 64], "margin": 1.0}
+    with pytest.raises(TypeError, match="margin"):
+        BSNetSpec.from_mapping(
+            {"preset": "x", "encoder": "resnet18", "input_shape": [64, 64], "presence": presence}
+        )
+
+
 def test_before_it_has_learnt_disease_is_certain() -> None:
     with torch.inference_mode():
         answer = build_bsnet(SPEC).eval()(torch.rand(1, 1, 64, 96))

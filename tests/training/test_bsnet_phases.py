@@ -9,51 +9,23 @@ import torch
 
 from models.bsnet.network import BSNet, build_bsnet
 from models.bsnet.regions import PooledHead
-from models.bsnet.spec import COMPACT, PARITY, Decoder, Pyramid
+from models.bsnet.spec import PARITY
+from tests.training.tiny_bsnet import TINY, film
 from training.bsnet.batches import Batch
 from training.bsnet.films import as_grid, reader_label, with_paper_split
 from training.bsnet.objectives import everything_losses, heads_losses
 from training.bsnet.phases import TRAINED, freeze, parameter_groups
 from training.bsnet.pseudo_labels import Teacher, ZoneFacts, normal_distribution, score_distribution
 from training.bsnet.settings import PHASES, Loss, read_training, training_from
-from training.data.dataset import Film
 from training.learning.config import ConfigError
 
 CONFIGS = sorted((Path(__file__).parents[2] / "training" / "configs" / "bsnet").glob("*.toml"))
-TINY = replace(
-    COMPACT,
-    encoder="resnet18",
-    input_shape=(64, 64),
-    decoder=Decoder.UNET,
-    decoder_channels=(16, 16, 8, 8, 8),
-    pyramid=Pyramid.POOLED,
-    roi_sizes=(8, 4, 2, 2),
-)
 
 
 @pytest.fixture(scope="module")
 def network() -> BSNet:
     torch.manual_seed(1)
     return build_bsnet(TINY)
-
-
-def film(name: str = "a_1", readers: tuple[list[int], ...] = (), **more: object) -> Film:
-    scores = tuple(np.array(one, np.float32) for one in readers)
-    values = {
-        "source": "a",
-        "group": name,
-        "split": "train",
-        "finding": "covid",
-        "image": Path("x.png"),
-        "lung_masks": (),
-        "opacity_mask": None,
-        "boxes": (),
-        "brixia": None,
-        "brixia_readers": scores,
-        "teacher": None,
-        "consensus": None,
-    }
-    return Film(name=name, **(values | more))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("phase", PHASES)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from models.bsnet.network import BSNet, build_bsnet
-from models.bsnet.spec import COMPACT, Decoder, PresenceSpec, Pyramid
+from models.bsnet.spec import PresenceSpec
+from tests.training.tiny_bsnet import TINY, film
 from training.bsnet.augmentation import SWITCHES
 from training.bsnet.batches import changed_batch
 from training.bsnet.films import BSNetFilm
@@ -18,36 +18,19 @@ from training.bsnet.presence_fit import diseased, fit_presence, pooled
 from training.bsnet.settings import BSNetTraining, PresenceFit
 from training.data.dataset import Film
 
-SPEC = replace(
-    COMPACT,
-    encoder="resnet18",
-    input_shape=(64, 64),
-    decoder=Decoder.UNET,
-    decoder_channels=(16, 16, 8, 8, 8),
-    pyramid=Pyramid.POOLED,
-    roi_sizes=(8, 4, 2, 2),
-    presence=PresenceSpec("resnet18", (64, 64)),
-)
-
-
-def film(name: str, finding: str, *readers: list[int], consensus: float | None = None) -> Film:
-    scores = tuple(np.array(one, np.float32) for one in readers)
-    return Film(
-        name=name, source="a", group=name, split="train", finding=finding, image=Path("x.png"), lung_masks=(),
-        opacity_mask=None, boxes=(), brixia=None, brixia_readers=scores, teacher=None, consensus=consensus,
-    )  # fmt: skip
+SPEC = replace(TINY, presence=PresenceSpec("resnet18", (64, 64)))
 
 
 @pytest.mark.parametrize(
     ("seen", "expected"),
     [
-        (film("a", "normal"), False),
-        (film("b", "covid"), True),
-        (film("c", "unlabelled"), None),
-        (film("d", ""), None),
-        (film("e", "covid", [0] * 6, [1] * 6), False),
-        (film("f", "unlabelled", [0, 0, 1, 0, 0, 0]), True),
-        (film("g", "normal", consensus=2.0), True),
+        (film("a", finding="normal"), False),
+        (film("b"), True),
+        (film("c", finding="unlabelled"), None),
+        (film("d", finding=""), None),
+        (film("e", ([0] * 6, [1] * 6)), False),
+        (film("f", ([0, 0, 1, 0, 0, 0],), finding="unlabelled"), True),
+        (film("g", finding="normal", consensus=2.0), True),
     ],
 )
 def test_who_counts_as_healthy(seen: Film, expected: bool | None) -> None:
@@ -62,7 +45,7 @@ def films(count: int = 24) -> list[BSNetFilm]:
         view = generator.integers(90, 110, (64, 64)).astype(np.uint8)
         if ill:
             view[20:44, 8:28] += 100
-        made.append(BSNetFilm(film(f"{number}", "covid" if ill else "normal"), view, None, None))
+        made.append(BSNetFilm(film(f"{number}", finding="covid" if ill else "normal"), view, None, None))
     return made
 
 
@@ -81,7 +64,7 @@ def training(**fit: object) -> BSNetTraining:
 def odds(network: BSNet, seen: list[BSNetFilm]) -> torch.Tensor:
     batch = changed_batch(seen, SWITCHES["none"], np.random.default_rng(0))
     with torch.inference_mode():
-        return network.presence.classify(pooled(network, batch))
+        return network.presence(pooled(network, batch))
 
 
 def test_it_learns_to_tell_healthy_from_diseased_films(network: BSNet) -> None:
@@ -95,7 +78,7 @@ def test_it_learns_to_tell_healthy_from_diseased_films(network: BSNet) -> None:
 
 
 def test_films_of_which_nothing_is_known_teach_nothing(network: BSNet) -> None:
-    unknown = [replace(item, film=film("u", "unlabelled")) for item in films(4)]
+    unknown = [replace(item, film=film("u", finding="unlabelled")) for item in films(4)]
     figures = fit_presence(network, films() + unknown, training())
     assert figures["healthy"] + figures["diseased"] == 24
 

@@ -39,7 +39,7 @@ def tiny(**network: object) -> BSNetTraining:
     return training_from(content, "tiny")
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def one_thread():
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
