@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.bsnet.bifpn import LAYERS, BiFPN, Fusion
+from models.bsnet.bifpn import LAYERS, BiFPN, BiFPNLayer, Fusion
 from models.bsnet.checkpoint import load_bsnet, save_bsnet
 from models.bsnet.network import build_bsnet
 from models.bsnet.spec import COMPACT, PAPER, BSNetSpec, Pyramid
@@ -96,6 +96,17 @@ def test_the_fusion_is_a_mean_without_what_has_a_negative_weight() -> None:
     fusion.weights.data = torch.tensor([1.0, 3.0, -5.0])
     first, second, third = torch.randn(3, 2, WIDTH, 4, 4)
     torch.testing.assert_close(fusion(first, second, third), (first + 3 * second) / (4 + 1e-4))
+
+
+def test_the_way_back_fuses_a_level_with_itself_its_node_of_the_way_down_and_the_finer_level() -> None:
+    torch.manual_seed(0)
+    layer = BiFPNLayer(4, WIDTH).eval()
+    levels = list(torch.randn(4, 2, WIDTH, 8, 8))
+    coarser = [*levels[:3], levels[3] + 1]
+    for taken, hangs_on_the_coarsest in enumerate((False, True, True)):
+        layer.up[0].weights.data = torch.eye(3)[taken]
+        moved = not torch.equal(layer(levels)[1], layer(coarser)[1])
+        assert moved == hangs_on_the_coarsest, taken
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0])

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from models.bsnet.checkpoint import save_bsnet
 from models.bsnet.ensemble import BSNetEnsemble, Judgement
 from models.bsnet.network import build_bsnet
+from models.bsnet.presence import with_presence
 from models.bsnet.regions import region_crops
 from models.bsnet.scorer import BSNetScorer
 from models.bsnet.spec import COMPACT, PRESETS, BSNetSpec, Decision, Preprocessing
@@ -161,6 +162,28 @@ def test_an_explanation_lies_on_the_disease_and_leaves_the_algorithm_as_it_is() 
     assert strong.any()
     assert strong[UPPER_RIGHT].sum() > 0.9 * strong.sum()
     assert explaining.algorithm == scorer().algorithm
+
+
+def test_an_explanation_knows_how_probable_disease_is_at_all() -> None:
+    class Unsure(ClosedForm):
+        def forward(self, films: torch.Tensor) -> Judgement:
+            presence = torch.tensor([0.25])
+            answer = super().forward(films)
+            mixed = with_presence(answer.region_probabilities, presence)
+            return answer._replace(region_probabilities=mixed, presence=presence)
+
+    ill = film(disease=(UPPER_RIGHT,))
+    sure = scorer(explain=True).score(ill)
+    unsure = BSNetScorer(Unsure(), torch.device("cpu"), explain=True).score(ill)
+    assert isinstance(sure, SeverityResult)
+    assert isinstance(unsure, SeverityResult)
+    assert (sure.score, unsure.score) == (4, 0)
+    whole, quarter = (
+        float(result.explanation.parameters["largest_drop"])
+        for result in (sure, unsure)
+        if result.explanation
+    )
+    assert quarter == pytest.approx(whole / 4, rel=0.01)
 
 
 def test_every_setting_that_changes_a_result_is_part_of_the_algorithm() -> None:
